@@ -1,0 +1,36 @@
+"""What the pipeline knows of builders."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from devloop.cancel import Cancel
+from devloop.config.models import Artifact
+from devloop.context import BuildContext
+from devloop.events import Emit
+from devloop.model import BuiltImage, ImageRef
+
+
+@dataclass(frozen=True)
+class BuildJob:
+    """One artifact to build: as configured, what its context holds, the reference to give it, and all its build arguments
+    (those of `requires` included)."""
+
+    artifact: Artifact
+    context: BuildContext
+    ref: ImageRef
+    build_args: Mapping[str, str]
+
+
+class Builder(Protocol):
+    """Makes images. Safe from several threads at once."""
+
+    def find(self, ref: ImageRef) -> str | None:
+        """The id of the image that has this reference already, or None. Raises `UnreachableError`."""
+        ...
+
+    def build(self, job: BuildJob, emit: Emit, cancel: Cancel) -> BuiltImage:
+        """Build and tag. Emits `StepOutput` and `StepProgress`; raises `BuildError`, `UnreachableError` or `Cancelled`."""
+        ...
