@@ -1,0 +1,152 @@
+"""WHAT is done, straight down: analyse → build → publish → render → deploy → rollout.
+
+Each step emits events, none calls back up, and each ends when its `Cancel` closes what it waits on. What a generation has
+learned (contexts, images) is kept for the next one, which then looks only at what changed.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass, field
+from graphlib import TopologicalSorter
+from pathlib import Path
+
+from devloop.build.builder import Builder, BuildJob
+from devloop.cancel import Cancel
+from devloop.config.models import Artifact, Config
+from devloop.context import BuildContext
+from devloop.deploy.deployer import Deployer, Rollout
+from devloop.deploy.manifests import ManifestSet, Rendered, render
+from devloop.errors import Cancelled
+from devloop.events import Emit, Event, Notice, ObjectApplied, StepFinished, StepStarted
+from devloop.model import BuiltImage, ImageRef, ObjectRef, PublishedImage
+from devloop.plan import Plan
+from devloop.publish.publisher import Publisher
+
+Analyse = Callable[[Artifact], BuildContext]
+Tag = Callable[[Artifact, BuildContext, Mapping[str, str]], ImageRef]
+
+
+@dataclass(frozen=True)
+class Steps:
+    """The parts of one target, put together in `app`."""
+
+    analyse: Analyse
+    tag: Tag
+    builder: Builder
+    publisher: Publisher
+    deployer: Deployer
+    rollout: Rollout
+
+
+@dataclass
+class Known:
+    """What earlier generations found out; replaced, never changed in place, because the watcher's thread reads it."""
+
+    contexts: Mapping[str, BuildContext] = field(default_factory=dict)
+    built: Mapping[str, BuiltImage] = field(default_factory=dict)
+    published: Mapping[str, PublishedImage] = field(default_factory=dict)
+
+
+class Pipeline:
+    """One project's way from files to running pods."""
+
+    def __init__(self, config: Config, base: Path, steps: Steps, emit: Emit) -> None:
+        self.config = config
+        self.manifests = ManifestSet(config.deploy.manifests, base)
+        self.steps = steps
+        self.known = Known()
+        self._emit = emit
+        self._lock = threading.Lock()
+        self._told: set[str] = set()
+
+    def run(self, plan: Plan, cancel: Cancel) -> None:
+        """One generation. Raises what its steps raise; `Cancelled` where it was called off."""
+        self.build(plan.rebuild, cancel)
+        workloads = self.deploy(self.render(self.known.published), cancel)
+        self.steps.rollout.wait(workloads, self._emit, cancel)
+
+    # --- build and publish
+
+    def build(self, images: frozenset[str], cancel: Cancel) -> None:
+        """Build and publish these artifacts, each as soon as what it requires is there; the first failure ends the others."""
+        artifacts = {a.image: a for a in self.config.build.artifacts if a.image in images}
+        if not artifacts:
+            return
+        order = TopologicalSorter({i: [r.image for r in a.requires if r.image in artifacts] for i, a in artifacts.items()})
+        order.prepare()
+        siblings = cancel.child()
+        failed: BaseException | None = None
+        running: dict[Future[None], str] = {}
+        with ThreadPoolExecutor(self.config.build.concurrency or None, thread_name_prefix="build") as pool:
+            while order.is_active() and not (failed and not running):
+                if not failed:
+                    running |= {pool.submit(self._build_one, artifacts[i], siblings): i for i in order.get_ready()}
+                done, _ = wait(running, return_when=FIRST_COMPLETED)
+                for future in done:
+                    image = running.pop(future)
+                    if error := future.exception():
+                        failed = failed if failed and isinstance(error, Cancelled) else failed or error
+                        siblings.cancel("another artifact failed")
+                    else:
+                        order.done(image)
+        siblings.detach()
+        cancel.check()
+        if failed:
+            raise failed
+
+    def _build_one(self, artifact: Artifact, cancel: Cancel) -> None:
+        started = time.monotonic()
+        self._emit(StepStarted("build", artifact.image))
+        context = self.steps.analyse(artifact)
+        with self._lock:
+            self.known.contexts = {**self.known.contexts, artifact.image: context}
+        cancel.check()
+        arguments = dict(artifact.docker.build_args)
+        for requirement in artifact.requires:
+            arguments.setdefault(argument(requirement.image, requirement.alias), str(self.known.built[requirement.image].ref))
+        ref = self.steps.tag(artifact, context, arguments)
+        if found := self.steps.builder.find(ref):
+            built = BuiltImage(artifact.image, ref, found, cached=True)
+        else:
+            built = self.steps.builder.build(BuildJob(artifact, context, ref, arguments), self._emit, cancel)
+        with self._lock:
+            self.known.built = {**self.known.built, artifact.image: built}
+        self._emit(StepFinished("build", artifact.image, time.monotonic() - started, str(ref), built.cached))
+        published = self.steps.publisher.publish(built, self._emit, cancel)
+        with self._lock:
+            self.known.published = {**self.known.published, artifact.image: published}
+
+    # --- render, deploy
+
+    def render(self, published: Mapping[str, PublishedImage]) -> Rendered:
+        """The manifests with these images in them. Raises `ConfigError` or `DeployError`."""
+        return render(self.manifests.load(), tuple(published.values()), name=self.config.name,
+                      image_paths=self.config.deploy.image_paths)
+
+    def deploy(self, rendered: Rendered, cancel: Cancel) -> tuple[ObjectRef, ...]:
+        for notice in rendered.notices:
+            if notice not in self._told:      # once a session, not once a save
+                self._told.add(notice)
+                self._emit(Notice(notice))
+        started = time.monotonic()
+        counts: dict[str, int] = {}
+
+        def counted(event: Event) -> None:
+            if isinstance(event, ObjectApplied):
+                counts[event.action] = counts.get(event.action, 0) + 1
+            self._emit(event)
+
+        self._emit(StepStarted("deploy"))
+        workloads = self.steps.deployer.deploy(rendered.manifests, counted, cancel)
+        self._emit(StepFinished("deploy", "", time.monotonic() - started,
+                                ", ".join(f"{n} {action}" for action, n in counts.items()), not set(counts) - {"unchanged"}))
+        return workloads
+
+
+def argument(image: str, alias: str) -> str:
+    """The build argument that carries a required image's reference: ``ghcr.io/acme/hello-base`` → ``HELLO_BASE``."""
+    return alias or "".join(c if c.isalnum() else "_" for c in image.rpartition("/")[2]).upper()

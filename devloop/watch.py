@@ -1,0 +1,181 @@
+"""File-system noise → one settled set of dirty paths.
+
+An event means "look at this path again", nothing more: editors save by renaming, by truncating, through backup files, and
+every platform tells it differently. So only paths count here, and content decides later whether anything changed.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from devloop.events import Emit, Notice
+
+if TYPE_CHECKING:
+    from watchdog.events import FileSystemEvent
+    from watchdog.observers.api import BaseObserver
+
+QUIET = 0.05        # a save is over when nothing happened for this long: editors' renames are 1 to 20 ms apart
+LONGEST = 2.0       # a batch never takes longer than this: a process that keeps writing must not starve the loop
+
+
+@dataclass(frozen=True)
+class Root:
+    """A directory to watch, with what lies below it or (`recursive` False) only the files in it."""
+
+    path: Path
+    recursive: bool = True
+
+
+class Watcher:
+    """Watches `roots` and hands every settled batch of dirty paths to `deliver`, from its own thread.
+
+    `relevant` is asked once per event and must be quick: what nobody depends on neither starts a batch nor prolongs one.
+    After an overflow of the kernel's queue the roots themselves are delivered: anything below them may have changed.
+    """
+
+    def __init__(self, roots: Iterable[Root], *, relevant: Callable[[Path], bool], deliver: Callable[[frozenset[Path]], None],
+                 emit: Emit) -> None:
+        self._roots: tuple[Root, ...] = ()
+        self._wanted = _outermost(roots)
+        self._relevant = relevant
+        self._deliver = deliver
+        self._emit = emit
+        self._observer: BaseObserver | None = None
+        self._dirty: set[Path] = set()
+        self._wake = threading.Condition()
+        self._stopping = False
+        self._thread = threading.Thread(target=self._settle, name="watch-settle", daemon=True)
+        self._overflow = _OverflowHandler(self._overflowed)
+
+    def start(self) -> None:
+        """Watch. Where the system's watches run out it says so and polls instead."""
+        self._overflow.install()
+        self._observe()
+        self._thread.start()
+
+    def update(self, roots: Iterable[Root]) -> None:
+        """Watch these roots from now on; those that stay are not interrupted."""
+        wanted = _outermost(roots)
+        if wanted != self._roots:
+            self._wanted = wanted
+            old = self._observer
+            self._observe()              # the new observer first: nothing may slip through in between
+            _stop(old)
+
+    def stop(self) -> None:
+        """End both threads. No batch is delivered after this returns."""
+        with self._wake:
+            self._stopping = True
+            self._wake.notify()
+        _stop(self._observer)
+        self._overflow.remove()
+        self._thread.join()
+
+    def _observe(self) -> None:
+        from watchdog.observers import Observer
+
+        try:
+            self._observer = self._schedule(Observer())
+        except OSError as error:
+            from watchdog.observers.polling import PollingObserver
+
+            self._emit(Notice(f"the system's file watches ran out ({error.strerror or error}): looking at the files once a second instead",
+                              hint="Linux: sudo sysctl fs.inotify.max_user_watches=524288 fs.inotify.max_user_instances=512",
+                              level="warning"))
+            self._observer = self._schedule(PollingObserver(timeout=1))
+        self._roots = self._wanted
+
+    def _schedule(self, observer: BaseObserver) -> BaseObserver:
+        from watchdog import events
+
+        class Handler(events.FileSystemEventHandler):
+            on_any_event = staticmethod(self._noticed)  # type: ignore[assignment]
+
+        kinds: list[type[FileSystemEvent]] = [
+            events.FileCreatedEvent, events.FileModifiedEvent, events.FileDeletedEvent, events.FileMovedEvent, events.FileAttribEvent,
+            events.DirCreatedEvent, events.DirDeletedEvent, events.DirMovedEvent]
+        try:
+            for root in self._wanted:
+                if root.path.is_dir():
+                    observer.schedule(Handler(), str(root.path), recursive=root.recursive, event_filter=kinds)
+            observer.start()
+        except OSError:
+            _stop(observer)
+            raise
+        return observer
+
+    def _noticed(self, event: FileSystemEvent) -> None:
+        paths = {Path(os.fsdecode(p)) for p in (event.src_path, event.dest_path) if p}
+        dirty = {p for p in paths if ".git" not in p.parts and self._relevant(p)}
+        if dirty:
+            with self._wake:
+                self._dirty |= dirty
+                self._last = time.monotonic()
+                self._wake.notify()
+
+    def _overflowed(self) -> None:
+        with self._wake:
+            self._dirty |= {root.path for root in self._roots}
+            self._last = time.monotonic()
+            self._wake.notify()
+
+    def _settle(self) -> None:
+        while True:
+            with self._wake:
+                self._wake.wait_for(lambda: self._dirty or self._stopping)
+                deadline = time.monotonic() + LONGEST
+                while not self._stopping:
+                    quiet = min(self._last + QUIET, deadline) - time.monotonic()
+                    if quiet <= 0:
+                        break
+                    self._wake.wait(quiet)
+                if self._stopping:
+                    return
+                batch, self._dirty = frozenset(self._dirty), set()
+            self._deliver(batch)
+
+
+def _outermost(roots: Iterable[Root]) -> tuple[Root, ...]:
+    """Without those that lie below another recursive one."""
+    kept: list[Root] = []
+    for root in sorted(set(roots), key=lambda r: (len(r.path.parts), r.path, not r.recursive)):
+        if not any(k.path == root.path or (k.recursive and k.path in root.path.parents) for k in kept):
+            kept.append(root)
+    return tuple(kept)
+
+
+def _stop(observer: BaseObserver | None) -> None:
+    if observer is not None:
+        observer.stop()
+        if observer.is_alive():
+            observer.join()
+
+
+class _OverflowHandler(logging.Handler):
+    """watchdog tells of an overflow in its log alone; this is also what keeps its log off the screen."""
+
+    def __init__(self, overflowed: Callable[[], None]) -> None:
+        super().__init__(logging.WARNING)
+        self._overflowed = overflowed
+        self._logger = logging.getLogger("watchdog")
+
+    def install(self) -> None:
+        self._logger.addHandler(self)
+        self._propagate, self._logger.propagate = self._logger.propagate, False
+
+    def remove(self) -> None:
+        self._logger.removeHandler(self)
+        self._logger.propagate = self._propagate
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if "overflow" in record.msg.lower():
+            self._overflowed()
+
+
