@@ -1,0 +1,120 @@
+"""The real things the tests run against: a Kubernetes, the Docker Engine whose images it sees, a registry.
+
+Nothing is stood in for. Where a real thing is missing, `up` makes it (as root on Debian 12), or DEVLOOP_TEST_KUBECONFIG names
+a cluster that is there already; else the test skips and says what is missing.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import docker
+import pytest
+
+from devloop.clients.kube import Kube
+from devloop.errors import ApiError
+
+HERE = Path(__file__).parent
+TRIES = 600   # of 50 ms
+
+
+@pytest.fixture(scope="session")
+def kubeconfig() -> str:
+    """The path of a kubeconfig whose current context is a cluster that uses this machine's Docker Engine."""
+    if given := os.environ.get("DEVLOOP_TEST_KUBECONFIG"):
+        return given
+    if os.geteuid() != 0:
+        pytest.skip("missing: a cluster (set DEVLOOP_TEST_KUBECONFIG, or run as root on Debian 12 for one of our own)")
+    with subprocess.Popen([HERE / "up"], stdout=subprocess.PIPE, text=True) as up:
+        assert up.stdout
+        path = up.stdout.read().strip()
+    assert up.returncode == 0, "tests/cluster/up failed, see its messages above"
+    return path
+
+
+@pytest.fixture(scope="session")
+def kube(kubeconfig: str) -> Iterator[Kube]:
+    """The cluster, through devloop's own client."""
+    client = Kube(kubeconfig=kubeconfig)
+    yield client
+    client.close()
+
+
+@pytest.fixture
+def namespace(kube: Kube) -> Iterator[str]:
+    """A fresh namespace that pods can be created in; it is deleted at the end, without waiting for that."""
+    name = f"devloop-test-{secrets.token_hex(4)}"
+    kube.request("POST", "/api/v1/namespaces", body={"metadata": {"name": name}})
+    _await_service_account(kube, name)
+    yield name
+    try:
+        kube.request("DELETE", f"/api/v1/namespaces/{name}")
+    except ApiError as error:
+        if error.status not in (404, 409):   # gone, or going already
+            raise
+
+
+def _await_service_account(kube: Kube, namespace: str) -> None:
+    """Before Kubernetes 1.24 pods are refused until the default service account has its token."""
+    tokens = int(kube.get("/version")["minor"].rstrip("+")) < 24
+    for _ in range(TRIES):
+        try:
+            account = kube.get(f"/api/v1/namespaces/{namespace}/serviceaccounts/default")
+            if account.get("secrets") or not tokens:
+                return
+        except ApiError as error:
+            if error.status != 404:
+                raise
+        time.sleep(0.05)
+    raise TimeoutError(f"namespace {namespace} got no default service account: does the controller-manager run?")
+
+
+@pytest.fixture
+def docker_api(kubeconfig: str) -> Iterator[docker.APIClient]:
+    """This machine's Docker Engine."""
+    client = docker.APIClient(base_url=os.environ.get("DOCKER_HOST"), version="auto")
+    yield client
+    client.close()
+
+
+@pytest.fixture(scope="session")
+def registry(tmp_path_factory: pytest.TempPathFactory, kubeconfig: str) -> Iterator[str]:
+    """A real registry, empty at first: its address as images name it (``127.0.0.1:PORT``), plain HTTP, deletes allowed."""
+    program = shutil.which("docker-registry")
+    if not program:
+        pytest.skip("missing: docker-registry (Debian's package of that name)")
+    home = tmp_path_factory.mktemp("registry")
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    config = home / "config.yml"
+    config.write_text(f"""version: 0.1
+log: {{level: warn, accesslog: {{disabled: true}}}}
+storage: {{filesystem: {{rootdirectory: {home}/data}}, delete: {{enabled: true}}}}
+http: {{addr: {address}}}
+""")
+    with (home / "log").open("wb") as log, subprocess.Popen([program, "serve", config], stdout=log, stderr=log) as process:
+        try:
+            _await_port(address, process, home / "log")
+            yield address
+        finally:
+            process.terminate()
+
+
+def _await_port(address: str, process: subprocess.Popen[bytes], log: Path) -> None:
+    host, _, port = address.partition(":")
+    for _ in range(TRIES):
+        assert process.poll() is None, f"docker-registry ended:\n{log.read_text()}"
+        try:
+            socket.create_connection((host, int(port))).close()
+        except ConnectionRefusedError:
+            time.sleep(0.05)
+        else:
+            return
+    raise TimeoutError(f"docker-registry does not listen on {address}:\n{log.read_text()}")
