@@ -8,9 +8,10 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from typing import Protocol
 
 from devloop.cancel import Cancel
@@ -19,6 +20,7 @@ from devloop.events import Emit, Failure, GenerationFinished, GenerationStarted,
 from devloop.plan import Plan
 
 SHOWN_FILES = 5
+GRACE = 5.0      # seconds that a cancelled generation may take to let go of what it holds
 
 
 @dataclass(frozen=True)
@@ -85,14 +87,15 @@ class Loop:
         self.generation = 0
 
     def run(self) -> None:
-        """Start the first generation and go on until `Stop`; the generation that then runs is cancelled and awaited."""
+        """Start the first generation and go on until `Stop`; the generation that then runs is cancelled, and awaited for a while."""
         self._next()
         while not isinstance(message := self._queue.get(), Stop):
             self.handle(message)
         if self._running:
             self._running.cancel.cancel("interrupted")
-            while not isinstance(self._queue.get(), GenerationDone):
-                pass
+            with suppress(Empty):
+                while not isinstance(self._queue.get(timeout=GRACE), GenerationDone):
+                    pass
 
     def handle(self, message: Message) -> None:
         match message:

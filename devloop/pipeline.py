@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Iterable, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from graphlib import TopologicalSorter
 from pathlib import Path
+from typing import Protocol
 
 from devloop.build.builder import Builder, BuildJob
 from devloop.cancel import Cancel
@@ -22,24 +23,23 @@ from devloop.deploy.deployer import Deployer, Rollout
 from devloop.deploy.manifests import ManifestSet, Rendered, render
 from devloop.errors import Cancelled
 from devloop.events import Emit, Event, Notice, ObjectApplied, StepFinished, StepStarted
-from devloop.model import BuiltImage, ImageRef, ObjectRef, PublishedImage
+from devloop.model import BuiltImage, ImageRef, PublishedImage
 from devloop.plan import Plan
 from devloop.publish.publisher import Publisher
 
-Analyse = Callable[[Artifact], BuildContext]
-Tag = Callable[[Artifact, BuildContext, Mapping[str, str]], ImageRef]
+class Steps(Protocol):
+    """The parts of one target (`app.App` is one). Each is asked for when its turn comes: a render needs no cluster."""
 
-
-@dataclass(frozen=True)
-class Steps:
-    """The parts of one target, put together in `app`."""
-
-    analyse: Analyse
-    tag: Tag
-    builder: Builder
-    publisher: Publisher
-    deployer: Deployer
-    rollout: Rollout
+    @property
+    def builder(self) -> Builder: ...
+    @property
+    def publisher(self) -> Publisher: ...
+    @property
+    def deployer(self) -> Deployer: ...
+    @property
+    def rollout(self) -> Rollout: ...
+    def analyse(self, artifact: Artifact) -> BuildContext: ...
+    def tag(self, artifact: Artifact, context: BuildContext, arguments: Mapping[str, str]) -> ImageRef: ...
 
 
 @dataclass
@@ -59,15 +59,22 @@ class Pipeline:
         self.manifests = ManifestSet(config.deploy.manifests, base)
         self.steps = steps
         self.known = Known()
+        self._base = base
         self._emit = emit
         self._lock = threading.Lock()
         self._told: set[str] = set()
 
+    def use(self, config: Config) -> None:
+        """Put an edited config in force; what is known of its artifacts stays."""
+        self.config = config
+        self.manifests = ManifestSet(config.deploy.manifests, self._base)
+        images = {a.image for a in config.build.artifacts}
+        self.known.published = {image: ref for image, ref in self.known.published.items() if image in images}
+
     def run(self, plan: Plan, cancel: Cancel) -> None:
         """One generation. Raises what its steps raise; `Cancelled` where it was called off."""
         self.build(plan.rebuild, cancel)
-        workloads = self.deploy(self.render(self.known.published), cancel)
-        self.steps.rollout.wait(workloads, self._emit, cancel)
+        self.deploy(self.render(self.known.published), cancel)
 
     # --- build and publish
 
@@ -105,14 +112,12 @@ class Pipeline:
         with self._lock:
             self.known.contexts = {**self.known.contexts, artifact.image: context}
         cancel.check()
-        arguments = dict(artifact.docker.build_args)
-        for requirement in artifact.requires:
-            arguments.setdefault(argument(requirement.image, requirement.alias), str(self.known.built[requirement.image].ref))
-        ref = self.steps.tag(artifact, context, arguments)
+        build_args = arguments(artifact, {image: built.ref for image, built in self.known.built.items()})
+        ref = self.steps.tag(artifact, context, build_args)
         if found := self.steps.builder.find(ref):
             built = BuiltImage(artifact.image, ref, found, cached=True)
         else:
-            built = self.steps.builder.build(BuildJob(artifact, context, ref, arguments), self._emit, cancel)
+            built = self.steps.builder.build(BuildJob(artifact, context, ref, build_args), self._emit, cancel)
         with self._lock:
             self.known.built = {**self.known.built, artifact.image: built}
         self._emit(StepFinished("build", artifact.image, time.monotonic() - started, str(ref), built.cached))
@@ -120,14 +125,15 @@ class Pipeline:
         with self._lock:
             self.known.published = {**self.known.published, artifact.image: published}
 
-    # --- render, deploy
+    # --- render, deploy, rollout
 
     def render(self, published: Mapping[str, PublishedImage]) -> Rendered:
         """The manifests with these images in them. Raises `ConfigError` or `DeployError`."""
         return render(self.manifests.load(), tuple(published.values()), name=self.config.name,
                       image_paths=self.config.deploy.image_paths)
 
-    def deploy(self, rendered: Rendered, cancel: Cancel) -> tuple[ObjectRef, ...]:
+    def deploy(self, rendered: Rendered, cancel: Cancel) -> None:
+        """Apply what changed and wait until it runs."""
         for notice in rendered.notices:
             if notice not in self._told:      # once a session, not once a save
                 self._told.add(notice)
@@ -144,9 +150,17 @@ class Pipeline:
         workloads = self.steps.deployer.deploy(rendered.manifests, counted, cancel)
         self._emit(StepFinished("deploy", "", time.monotonic() - started,
                                 ", ".join(f"{n} {action}" for action, n in counts.items()), not set(counts) - {"unchanged"}))
-        return workloads
+        self.steps.rollout.wait(workloads, self._emit, cancel)
 
 
-def argument(image: str, alias: str) -> str:
-    """The build argument that carries a required image's reference: ``ghcr.io/acme/hello-base`` → ``HELLO_BASE``."""
-    return alias or "".join(c if c.isalnum() else "_" for c in image.rpartition("/")[2]).upper()
+def arguments(artifact: Artifact, built: Mapping[str, ImageRef]) -> dict[str, str]:
+    """The artifact's build arguments, with the references of what it requires: ``ghcr.io/acme/hello-base`` is ``HELLO_BASE``."""
+    required = {r.alias or "".join(c if c.isalnum() else "_" for c in r.image.rpartition("/")[2]).upper(): str(built[r.image])
+                for r in artifact.requires}
+    return required | artifact.docker.build_args
+
+
+def in_order(artifacts: Iterable[Artifact]) -> list[Artifact]:
+    """The artifacts, each after those it requires."""
+    by_image = {a.image: a for a in artifacts}
+    return [by_image[i] for i in TopologicalSorter({i: [r.image for r in a.requires] for i, a in by_image.items()}).static_order()]

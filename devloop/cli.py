@@ -1,0 +1,165 @@
+"""Commands and flags; what they do is in `commands` and `dev`. The one place that turns an error into an exit code."""
+
+import functools
+import inspect
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from devloop import __version__
+from devloop.errors import DevloopError
+
+if TYPE_CHECKING:
+    from devloop.app import App
+
+cli = typer.Typer(
+    name="devloop",
+    help="The inner loop for Kubernetes: save a file, and seconds later the new code answers on localhost.",
+    epilog="Exit codes: 0 done, 2 usage or config, 10 build, 11 publish, 12 deploy, 13 rollout, "
+           "14 Docker or the cluster cannot be reached, 130 interrupted.",
+    no_args_is_help=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+
+Output = Literal["auto", "plain", "json"]
+OPTIONS: dict[str, tuple[Any, Any]] = {   # what every command takes: name → (type, default)
+    "filename": (Annotated[Path, typer.Option("--filename", "-f", help="The config file.")], Path("devloop.yaml")),
+    "profile": (Annotated[list[str], typer.Option("--profile", "-p", help="A profile of the config; may be given several times.")], ()),
+    "namespace": (Annotated[str, typer.Option("--namespace", "-n", help="Deploy to this namespace.")], ""),
+    "kube_context": (Annotated[str, typer.Option("--kube-context", help="Use this context of the kubeconfig.")], ""),
+    "output": (Annotated[Output, typer.Option("--output", help="How to report: for people, plain lines, or one JSON event a line.")],
+               "auto"),
+    "verbose": (Annotated[bool, typer.Option("--verbose", "-v", help="Say more.")], False),
+}
+
+Force = Annotated[bool, typer.Option("--force", help="Take over fields that another manager of the objects has set.")]
+FileOutput = Annotated[Path | None, typer.Option("--file-output", help="Write the built images to this file.")]
+BuildArtifacts = Annotated[Path | None, typer.Option("--build-artifacts", "-a",
+                                                     help="Use the images that 'build --file-output' listed (-: standard input).")]
+
+# no `from __future__ import annotations` here: typer reads the annotations as objects
+
+
+def command(function: Callable[..., None]) -> Callable[..., None]:
+    """Make `function(app, **flags)` a command: with its own flags and those that every command takes."""
+    own = list(inspect.signature(function).parameters.values())[1:]
+    shared = [inspect.Parameter(k, inspect.Parameter.KEYWORD_ONLY, default=d, annotation=t) for k, (t, d) in OPTIONS.items()]
+
+    @functools.wraps(function)
+    def run(**flags: Any) -> None:
+        options = {key: flags.pop(key) for key in OPTIONS} | ({"force": flags.pop("force")} if "force" in flags else {})
+        raise typer.Exit(_guarded(function, options, flags))
+
+    run.__signature__ = inspect.Signature(own + shared)  # type: ignore[attr-defined]
+    run.__annotations__ = {p.name: p.annotation for p in own + shared}
+    cli.command()(run)
+    return run
+
+
+@command
+def dev(app: "App", no_cleanup: Annotated[bool, typer.Option("--no-cleanup", help="Leave what was deployed when it ends.")] = False,
+        port_forward: Annotated[bool, typer.Option("--port-forward/--no-port-forward", help="Forward the config's ports.")] = True,
+        force: Force = False) -> None:
+    """Build, deploy, follow logs and forward ports; and again at every save, until Ctrl-C."""
+    from devloop.dev import dev
+
+    dev(app, cleanup=not no_cleanup, port_forward=port_forward)
+
+
+@command
+def run(app: "App", tail: Annotated[bool, typer.Option("--tail", help="Follow the logs afterwards, until Ctrl-C.")] = False,
+        port_forward: Annotated[bool | None, typer.Option(
+            "--port-forward/--no-port-forward", help="Forward the config's ports until Ctrl-C. Default: with --tail.",
+            show_default=False)] = None,
+        force: Force = False) -> None:
+    """Build, deploy and wait until it runs, once."""
+    from devloop import commands
+
+    commands.run(app, tail=tail, port_forward=port_forward)
+
+
+@command
+def build(app: "App", file_output: FileOutput = None) -> None:
+    """Build the images."""
+    from devloop import commands
+
+    commands.build(app, file_output=file_output)
+
+
+@command
+def deploy(app: "App", build_artifacts: BuildArtifacts = None, force: Force = False) -> None:
+    """Deploy images that are built already, and wait until they run."""
+    from devloop import commands
+
+    commands.deploy(app, build_artifacts=build_artifacts)
+
+
+@command
+def render(app: "App", file_output: Annotated[Path | None, typer.Option("-o", "--file-output", help="Write to this file.")] = None,
+           build_artifacts: BuildArtifacts = None) -> None:
+    """Print the manifests as they would be deployed."""
+    from devloop import commands
+
+    commands.render(app, file_output=file_output, build_artifacts=build_artifacts)
+
+
+@command
+def delete(app: "App") -> None:
+    """Delete what was deployed; volumes and namespaces that were there before stay."""
+    from devloop import commands
+
+    commands.delete(app)
+
+
+@cli.command()
+def schema() -> None:
+    """Print the JSON schema of devloop.yaml."""
+    from devloop.config.schema import text
+
+    sys.stdout.write(text())
+
+
+@cli.command()
+def version() -> None:
+    """Print devloop's version."""
+    sys.stdout.write(f"devloop {__version__}\n")
+
+
+def _guarded(function: Callable[..., None], options: dict[str, Any], flags: dict[str, Any]) -> int:
+    """Run a command to its exit code; whatever ended it is shown once, by the reporter."""
+    from devloop.app import App, Options
+    from devloop.commands import Reported
+    from devloop.dev import unexpected
+    from devloop.errors import Cancelled
+    from devloop.loop import failure
+    from devloop.report import Bus, make_reporter
+
+    bus = Bus(make_reporter(options["output"], sys.stdout, environ=os.environ, verbose=options["verbose"]))
+    app = App(Options(**options), bus.emit)
+    try:
+        function(app, **flags)
+    except Reported as error:
+        return error.code
+    except Cancelled as error:
+        return error.exit_code
+    except DevloopError as error:
+        bus.emit(failure(error))
+        return error.exit_code
+    except Exception as error:  # noqa: BLE001 - a fault of ours: told as one, never as a traceback
+        bus.emit(failure(unexpected(error)))
+        return 1
+    finally:
+        app.close()
+        bus.close()
+    return 0
+
+
+def main() -> None:
+    """The console script."""
+    cli(prog_name="devloop")
