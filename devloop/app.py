@@ -1,0 +1,208 @@
+"""The one place that names concrete classes: it puts the parts together for each command."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from devloop import cluster
+from devloop.config import Loaded, load
+from devloop.config.models import Artifact, Config, PortForward, parse_duration
+from devloop.context import BuildContext, DigestCache, analyse
+from devloop.events import Emit, SessionStarted
+from devloop.model import ImageRef
+from devloop.pipeline import Pipeline
+from devloop.plan import Dependent, Plan, plan
+from devloop.tagging import input_digest, tag
+
+if TYPE_CHECKING:      # the heavy ones are imported where they are first needed
+    from devloop.build.builder import Builder
+    from devloop.clients.docker import DockerEngine
+    from devloop.clients.kube import Kube
+    from devloop.deploy.deployer import Deployer, Rollout
+    from devloop.forward import Forwarder
+    from devloop.logs import LogTailer
+    from devloop.pods import Pods
+    from devloop.publish.publisher import Publisher
+
+
+@dataclass(frozen=True)
+class Options:
+    """The flags that every command takes."""
+
+    filename: Path = Path("devloop.yaml")
+    profile: Sequence[str] = ()
+    namespace: str = ""
+    kube_context: str = ""
+    output: str = "auto"
+    verbose: bool = False
+    force: bool = False
+
+
+class App:
+    """One command at work, and the `Steps` of its pipeline. Every part is made when it is first needed, and closed in `close`."""
+
+    def __init__(self, options: Options, emit: Emit, environ: Mapping[str, str] = os.environ) -> None:
+        self.options = options
+        self.emit = emit
+        self.environ = environ
+        self._open = ExitStack()
+        self._cache = DigestCache()
+
+    def close(self) -> None:
+        self._open.close()
+
+    # --- parts
+
+    def load(self) -> Loaded:
+        """devloop.yaml as it is now. Raises `ConfigError`."""
+        return load(self.options.filename, environ=self.environ, profiles=self.options.profile)
+
+    @cached_property
+    def loaded(self) -> Loaded:
+        return self.load()
+
+    def use(self, loaded: Loaded) -> None:
+        """Put another reading of devloop.yaml in force: what was made from the old one is made anew when it is needed."""
+        self.loaded = loaded
+        for part in ("builder", "rollout"):
+            self.__dict__.pop(part, None)
+
+    @property
+    def config(self) -> Config:
+        return self.loaded.config
+
+    @property
+    def config_file(self) -> Path:
+        return self.base / self.loaded.file.name
+
+    @property
+    def base(self) -> Path:
+        return self.loaded.file.parent.resolve()
+
+    def retargets(self, loaded: Loaded) -> bool:
+        """Whether this reading of devloop.yaml is about another project, context or namespace."""
+        def target(config: Config) -> tuple[str, str, str]:
+            return config.name, self.options.kube_context or config.deploy.kube_context, self.options.namespace or config.deploy.namespace
+
+        return target(loaded.config) != target(self.config)
+
+    def again(self, loaded: Loaded) -> App:
+        """The same command on what `loaded` says."""
+        self.close()
+        app = App(self.options, self.emit, self.environ)
+        app.loaded = loaded
+        return app
+
+    @cached_property
+    def kube(self) -> Kube:
+        from devloop.clients.kube import Kube
+
+        kube = Kube(context=self.options.kube_context or self.config.deploy.kube_context)
+        self._open.callback(kube.close)
+        return kube
+
+    @cached_property
+    def namespace(self) -> str:
+        return self.options.namespace or self.config.deploy.namespace or self.kube.namespace
+
+    @cached_property
+    def pods(self) -> Pods:
+        from devloop.pods import Pods
+
+        pods = Pods(self.kube, self.emit)
+        self._open.callback(pods.close)
+        return pods
+
+    @cached_property
+    def engine(self) -> DockerEngine:
+        from devloop.clients.docker import DockerEngine
+
+        engine = DockerEngine(self.environ)
+        self._open.callback(engine.close)
+        return engine
+
+    @cached_property
+    def builder(self) -> Builder:
+        from devloop.build.docker import DockerBuilder
+
+        return DockerBuilder(self.engine, self.config.build.engine)
+
+    def greet(self, command: str) -> None:
+        """Refuse a cluster that is not ours to touch, then say where we are. Raises `UsageError`, `UnreachableError`."""
+        found = cluster.identify(self.kube)
+        reason = cluster.guard(found, command=command, named_in_config=bool(self.config.deploy.kube_context),
+                               named_by_flag=bool(self.options.kube_context))
+        self.kube.get("/version")
+        self.emit(SessionStarted(command, self.config.name, self.kube.context, self.namespace, found.kind, reason))
+
+    @cached_property
+    def publisher(self) -> Publisher:
+        from devloop.publish.shared import SharedEngine
+
+        return SharedEngine(self.engine, self.kube, cluster.identify(self.kube).kind)
+
+    @cached_property
+    def deployer(self) -> Deployer:
+        from devloop.deploy.apply import Applier
+
+        return Applier(self.kube, name=self.config.name, namespace=self.namespace, force=self.options.force)
+
+    @cached_property
+    def rollout(self) -> Rollout:
+        from devloop.deploy.rollout import ClusterRollout
+
+        return ClusterRollout(self.kube, self.pods, timeout=parse_duration(self.config.deploy.rollout_timeout))
+
+    def pipeline(self) -> Pipeline:
+        return Pipeline(self.config, self.base, self, self.emit)
+
+    def analyse(self, artifact: Artifact) -> BuildContext:
+        return analyse(artifact, self.base, self._cache)
+
+    def tag(self, artifact: Artifact, context: BuildContext, arguments: Mapping[str, str]) -> ImageRef:
+        digest = input_digest(context, build_args=arguments, target=artifact.docker.target, platform=artifact.docker.platform,
+                              labels=artifact.docker.labels)
+        return ImageRef(artifact.image, tag(self.config.build.tag, digest=digest, base=self.base, environ=self.environ,
+                                            now=datetime.now(UTC)))
+
+    def plan(self, changed: frozenset[Path] | None, pipeline: Pipeline) -> Plan:
+        """`changed` None: everything. An artifact that could not be analysed yet depends on all of its context."""
+        artifacts = {a.image: pipeline.known.contexts.get(a.image) or Unknown(self.base / a.context)
+                     for a in self.config.build.artifacts}
+        requires = {a.image: [r.image for r in a.requires] for a in self.config.build.artifacts}
+        return plan(changed, artifacts, pipeline.manifests, requires)
+
+    def tail(self, streams: ExitStack) -> LogTailer:
+        from devloop.logs import LogTailer
+
+        tailer = LogTailer(self.kube, self.pods, namespaces=[self.namespace], selector=f"devloop.dev/name={self.config.name}",
+                           config=self.config.logs, emit=self.emit)
+        tailer.start()
+        streams.callback(tailer.stop)
+        return tailer
+
+    def forward(self, streams: ExitStack) -> Forwarder:
+        from devloop.deploy.deployer import Deployer, Rollout
+    from devloop.forward import Forwarder
+
+        forwarder = Forwarder(self.kube, self.pods, self.config.port_forward, namespace=self.namespace, emit=self.emit)
+        forwarder.start()
+        streams.callback(forwarder.stop)
+        return forwarder
+
+
+@dataclass(frozen=True)
+class Unknown(Dependent):
+    """An artifact whose Dockerfile could not be read yet: anything in its context may mend that."""
+
+    context: Path
+
+    def depends_on(self, path: Path) -> bool:
+        return self.context == path or self.context in path.parents

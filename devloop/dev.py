@@ -1,0 +1,149 @@
+"""`devloop dev`: the loop with everything around it — the watcher that feeds it, tails and forwards beside it, the clean-up after it."""
+
+from __future__ import annotations
+
+import threading
+import traceback
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from queue import SimpleQueue
+
+from devloop.app import App
+from devloop.cancel import Cancel
+from devloop.config import Loaded
+from devloop.config.models import PortForward
+from devloop.errors import Cancelled, DevloopError
+from devloop.events import ConfigReloaded, Event, ObjectApplied
+from devloop.interrupt import interrupts
+from devloop.loop import FilesChanged, GenerationDone, Loop, Queue, Stop, failure
+from devloop.pipeline import Pipeline
+from devloop.plan import Plan
+from devloop.watch import Root, Watcher
+
+CLEANUP_SECONDS = 20.0
+
+
+def dev(app: App, *, cleanup: bool, port_forward: bool) -> None:
+    """The loop, until interrupted; then what it deployed is deleted. Raises `Cancelled` at its end.
+
+    A devloop.yaml that now names another project, context or namespace ends one session, clean-up included, and begins another.
+    """
+    queue: Queue = SimpleQueue()
+    with interrupts(lambda: queue.put(Stop())):
+        while True:
+            session = Session(app, queue, port_forward=port_forward)
+            session.run(cleanup=cleanup)
+            if session.next is None:
+                raise Cancelled("interrupted")
+            app = app.again(session.next)
+
+
+class Session:
+    """One loop on one target: the `Work` of a `Loop`."""
+
+    def __init__(self, app: App, queue: Queue, *, port_forward: bool) -> None:
+        self.app = app
+        self.next: Loaded | None = None      # the devloop.yaml of the session that follows this one
+        self._queue = queue
+        self._port_forward = port_forward
+        app.greet("dev")
+        app.engine.ping()
+        self._namespaces = frozenset({app.namespace})
+        self._pipeline = Pipeline(app.config, app.base, app, self._emit)
+        self._watcher = Watcher(self._roots(), relevant=self._relevant, deliver=self._saved, emit=app.emit)
+
+    def run(self, *, cleanup: bool) -> None:
+        """Until `Stop`, or until another session is to follow."""
+        with ExitStack() as streams:
+            self._tailer = self.app.tail(streams)
+            self._forwarder = self.app.forward(streams, self._forwards())
+            self._watcher.start()
+            streams.callback(self._watcher.stop)
+            Loop(self, self.app.emit, self._queue).run()
+            if cleanup:
+                self._clean_up()
+
+    # --- what the loop asks for
+
+    @property
+    def config_file(self) -> Path:
+        return self.app.config_file
+
+    def display(self, path: Path) -> str:
+        return str(path.relative_to(self.app.base)) if path.is_relative_to(self.app.base) else str(path)
+
+    def reload(self) -> None:
+        loaded = self.app.load()
+        if self.app.retargets(loaded):
+            self.next = loaded
+            self._queue.put(Stop())
+            return
+        self.app.use(loaded)
+        self._pipeline.use(loaded.config)
+        self._watcher.update(self._roots())
+        self._tailer.update(namespaces=self._namespaces, config=loaded.config.logs)
+        self._forwarder.update(self._forwards())
+        self.app.emit(ConfigReloaded(self.display(self.config_file)))
+
+    def plan(self, changed: frozenset[Path] | None) -> Plan:
+        return Plan(frozenset(), False) if self.next else self.app.plan(changed, self._pipeline)
+
+    def start(self, generation: int, plan: Plan, cancel: Cancel) -> None:
+        def work() -> None:
+            try:
+                self._pipeline.run(plan, cancel)
+                self._watcher.update(self._roots())      # a Dockerfile may have come to depend on more
+                self._queue.put(GenerationDone(None))
+            except DevloopError as error:
+                self._queue.put(GenerationDone(error))
+            except Exception as error:  # noqa: BLE001 - a fault of ours must not end the loop
+                self._queue.put(GenerationDone(unexpected(error)))
+
+        threading.Thread(target=work, name=f"generation-{generation}", daemon=True).start()
+
+    # --- what happens beside it
+
+    def _emit(self, event: Event) -> None:
+        """Pass the pipeline's events on; a namespace that turns up in them is tailed, too."""
+        if isinstance(event, ObjectApplied) and event.namespace and event.namespace not in self._namespaces:
+            self._namespaces |= {event.namespace}
+            self._tailer.update(namespaces=self._namespaces, config=self.app.config.logs)
+        self.app.emit(event)
+
+    def _forwards(self) -> Sequence[PortForward]:
+        return self.app.config.port_forward if self._port_forward else ()
+
+    def _roots(self) -> list[Root]:
+        contexts = self._pipeline.known.contexts
+        roots = [Root(self.config_file.parent, recursive=False)]
+        roots += [Root(path) for path in self._pipeline.manifests.roots]
+        for artifact in self.app.config.build.artifacts:
+            context = contexts.get(artifact.image)
+            roots += [Root(path) for path in (context.roots if context else (self.app.base / artifact.context,))]
+        return roots
+
+    def _relevant(self, path: Path) -> bool:
+        return path == self.config_file or not self.app.plan(frozenset({path}), self._pipeline).nothing
+
+    def _saved(self, paths: frozenset[Path]) -> None:
+        self._queue.put(FilesChanged(paths))
+
+    def _clean_up(self) -> None:
+        """Take away what was deployed, in bounded time; a cluster that has gone keeps it, and we say so."""
+        cancel = Cancel()
+        timer = threading.Timer(CLEANUP_SECONDS, cancel.cancel)
+        timer.start()
+        try:
+            self.app.deployer.delete(self.app.emit, cancel)
+        except DevloopError as error:
+            self.app.emit(failure(error))
+        finally:
+            timer.cancel()
+
+
+def unexpected(error: Exception) -> DevloopError:
+    """A fault of devloop itself, without a traceback in anyone's face: the last places it passed are in the details."""
+    frames = traceback.extract_tb(error.__traceback__)[-3:]
+    return DevloopError(f"devloop itself failed: {type(error).__name__}: {error}", hint="Please report this as a bug, with the lines above.",
+                        details=[f"{frame.filename}:{frame.lineno} in {frame.name}" for frame in frames])

@@ -1,0 +1,73 @@
+"""Ctrl-C, SIGTERM and a closed terminal: the first asks for an orderly end, the second ends at once."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from queue import SimpleQueue
+from types import FrameType
+from typing import TypeVar
+
+from devloop.cancel import Cancel
+from devloop.errors import Cancelled
+
+T = TypeVar("T")
+GRACE = 5.0     # how long cancelled work may take to let go of what it holds
+
+
+@contextmanager
+def interrupts(first: Callable[[], None]) -> Iterator[None]:
+    """While inside, the first signal calls `first`, in the main thread between two bytecodes: it may only put into a
+    `SimpleQueue` (which is safe there; locks are not). The second one ends the process with exit code 130."""
+    asked = False
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        nonlocal asked
+        if asked:
+            os._exit(Cancelled.exit_code)
+        asked = True
+        first()
+
+    signals = [signal.SIGINT, signal.SIGTERM] + ([signal.SIGHUP] if hasattr(signal, "SIGHUP") else [])
+    before = [signal.signal(number, handle) for number in signals]
+    try:
+        yield
+    finally:
+        for number, handler in zip(signals, before, strict=True):
+            signal.signal(number, handler)
+
+
+def interruptible(work: Callable[[Cancel], T]) -> T:
+    """Run `work` in a thread, so that a signal can cancel it at any moment. Raises what it raises; `Cancelled` after a signal."""
+    cancel = Cancel()
+    results: SimpleQueue[tuple[T | None, BaseException | None, bool]] = SimpleQueue()
+
+    def run() -> None:
+        try:
+            results.put((work(cancel), None, False))
+        except BaseException as error:  # noqa: BLE001 - handed over to the main thread, which raises it
+            results.put((None, error, False))
+
+    thread = threading.Thread(target=run, name="work", daemon=True)
+    with interrupts(lambda: results.put((None, None, True))):
+        thread.start()
+        result, error, interrupted = results.get()
+        if interrupted:
+            cancel.cancel("interrupted")
+            thread.join(GRACE)
+            raise Cancelled("interrupted")
+    thread.join()
+    if error:
+        raise error
+    return result  # type: ignore[return-value]
+
+
+def stay() -> None:
+    """Until a signal comes. Raises `Cancelled` then."""
+    signals: SimpleQueue[None] = SimpleQueue()
+    with interrupts(lambda: signals.put(None)):
+        signals.get()
+    raise Cancelled("interrupted")
