@@ -42,7 +42,6 @@ class Options:
     kube_context: str = ""
     output: str = "auto"
     verbose: bool = False
-    force: bool = False
 
 
 class App:
@@ -52,6 +51,7 @@ class App:
         self.options = options
         self.emit = emit
         self.environ = environ
+        self.force = False      # take over fields that another manager of the objects has set
         self._open = ExitStack()
         self._cache = DigestCache()
 
@@ -97,7 +97,7 @@ class App:
         """The same command on what `loaded` says."""
         self.close()
         app = App(self.options, self.emit, self.environ)
-        app.loaded = loaded
+        app.loaded, app.force = loaded, self.force
         return app
 
     @cached_property
@@ -152,7 +152,7 @@ class App:
     def deployer(self) -> Deployer:
         from devloop.deploy.apply import Applier
 
-        return Applier(self.kube, name=self.config.name, namespace=self.namespace, force=self.options.force)
+        return Applier(self.kube, name=self.config.name, namespace=self.namespace, force=self.force)
 
     @cached_property
     def rollout(self) -> Rollout:
@@ -180,6 +180,7 @@ class App:
         return plan(changed, artifacts, pipeline.manifests, requires)
 
     def tail(self, streams: ExitStack) -> LogTailer:
+        """Follow the project's logs from now on, until `streams` closes."""
         from devloop.logs import LogTailer
 
         tailer = LogTailer(self.kube, self.pods, namespaces=[self.namespace], selector=f"devloop.dev/name={self.config.name}",
@@ -188,13 +189,13 @@ class App:
         streams.callback(tailer.stop)
         return tailer
 
-    def forward(self, streams: ExitStack) -> Forwarder:
-        from devloop.deploy.deployer import Deployer, Rollout
-    from devloop.forward import Forwarder
+    def forward(self, streams: ExitStack, forwards: Sequence[PortForward]) -> Forwarder:
+        """Listen on the ports of `forwards` until `streams` closes."""
+        from devloop.forward import Forwarder
 
-        forwarder = Forwarder(self.kube, self.pods, self.config.port_forward, namespace=self.namespace, emit=self.emit)
-        forwarder.start()
+        forwarder = Forwarder(self.kube, self.pods, forwards, namespace=self.namespace, emit=self.emit)
         streams.callback(forwarder.stop)
+        forwarder.start()
         return forwarder
 
 

@@ -53,7 +53,7 @@ def command(function: Callable[..., None]) -> Callable[..., None]:
 
     @functools.wraps(function)
     def run(**flags: Any) -> None:
-        options = {key: flags.pop(key) for key in OPTIONS} | ({"force": flags.pop("force")} if "force" in flags else {})
+        options = {key: flags.pop(key) for key in OPTIONS}
         raise typer.Exit(_guarded(function, options, flags))
 
     run.__signature__ = inspect.Signature(own + shared)  # type: ignore[attr-defined]
@@ -69,6 +69,7 @@ def dev(app: "App", no_cleanup: Annotated[bool, typer.Option("--no-cleanup", hel
     """Build, deploy, follow logs and forward ports; and again at every save, until Ctrl-C."""
     from devloop.dev import dev
 
+    app.force = force
     dev(app, cleanup=not no_cleanup, port_forward=port_forward)
 
 
@@ -81,6 +82,7 @@ def run(app: "App", tail: Annotated[bool, typer.Option("--tail", help="Follow th
     """Build, deploy and wait until it runs, once."""
     from devloop import commands
 
+    app.force = force
     commands.run(app, tail=tail, port_forward=port_forward)
 
 
@@ -97,6 +99,7 @@ def deploy(app: "App", build_artifacts: BuildArtifacts = None, force: Force = Fa
     """Deploy images that are built already, and wait until they run."""
     from devloop import commands
 
+    app.force = force
     commands.deploy(app, build_artifacts=build_artifacts)
 
 

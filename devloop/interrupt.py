@@ -24,7 +24,7 @@ def interrupts(first: Callable[[], None]) -> Iterator[None]:
     `SimpleQueue` (which is safe there; locks are not). The second one ends the process with exit code 130."""
     asked = False
 
-    def handle(number: int, frame: FrameType | None) -> None:
+    def handle(_number: int, _frame: FrameType | None) -> None:
         nonlocal asked
         if asked:
             os._exit(Cancelled.exit_code)

@@ -27,6 +27,7 @@ from devloop.model import BuiltImage, ImageRef, PublishedImage
 from devloop.plan import Plan
 from devloop.publish.publisher import Publisher
 
+
 class Steps(Protocol):
     """The parts of one target (`app.App` is one). Each is asked for when its turn comes: a render needs no cluster."""
 
