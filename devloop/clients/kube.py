@@ -8,17 +8,18 @@ connection: requests and watches are made here, on urllib3.
 from __future__ import annotations
 
 import json
-import os
 import ssl
 import threading
+import time
 from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal, Protocol, cast
 from urllib.parse import quote, urlencode, urlsplit
 
 from devloop.cancel import Cancel
+from devloop.clients.kubeconfig import load, proxy_url, tls
+from devloop.clients.transport import cancelled_by, pool_manager
 from devloop.errors import ApiError, UnreachableError
 from devloop.model import Object, ObjectRef
 
@@ -30,8 +31,7 @@ STRATEGIC_PATCH = "application/strategic-merge-patch+json"
 JSON_PATCH = "application/json-patch+json"
 
 CONNECT_TIMEOUT = 5.0
-WATCH_SECONDS = 240      # the server ends a watch after this; a half-open connection is noticed WATCH_GRACE later
-WATCH_GRACE = 15.0
+SHORT_WATCH = 1.0        # a server that ends watches sooner, and without an event, is not asked again at once
 
 
 @dataclass(frozen=True)
@@ -87,46 +87,51 @@ class Kube:
     """One cluster, as one kubeconfig context sees it. Safe from every thread.
 
     `context`, `namespace` (the context's default) and `server` are the kubeconfig's; `cluster_entry` and `context_entry` its
-    raw entries, extensions included. `in_cluster` where the service account of our own pod is used.
+    raw entries, extensions included. `in_cluster` where the service account of our own pod is used. The server is asked to end
+    each watch after `watch_seconds`; one that is silent for `watch_grace` seconds longer is taken for half-open.
     """
+
+    watch_seconds = 240
+    watch_grace = 15.0
 
     def __init__(self, *, context: str = "", kubeconfig: str = "") -> None:
         """Reads the kubeconfig (KUBECONFIG obeyed); connects to nothing. Raises `UnreachableError` where there is none."""
         import urllib3
 
-        self._configuration, entry = _load(context, kubeconfig)
+        self._configuration, entry = load(context, kubeconfig)
         self.context: str = entry.context
         self.namespace: str = entry.namespace
         self.cluster_entry: Mapping[str, Any] = entry.cluster
         self.context_entry: Mapping[str, Any] = entry.context_entry
         self.in_cluster: bool = entry.in_cluster
         self.server: str = self._configuration.host.rstrip("/")
-        self._tls = _tls(self._configuration) if self.server.startswith("https") else None
-        proxy = _proxy(self._configuration)
+        self._tls = tls(self._configuration) if self.server.startswith("https") else None
+        self._proxy = proxy_url(self._configuration)
         pool: dict[str, Any] = {"ssl_context": self._tls, "maxsize": 32, "retries": False,
                                 "timeout": urllib3.Timeout(connect=CONNECT_TIMEOUT, read=60)}
         if self._configuration.tls_server_name:
             pool |= {"server_hostname": self._configuration.tls_server_name, "assert_hostname": self._configuration.tls_server_name}
-        self._proxy = proxy
-        self._pool: urllib3.PoolManager = urllib3.ProxyManager(proxy, **pool) if proxy else urllib3.PoolManager(**pool)
+        self._pool = pool_manager(self._proxy, **pool)
         self._resources: dict[str, list[Resource]] = {}
         self._lock = threading.Lock()
 
     # --- requests
 
     def request(self, method: str, path: str, *, query: Query | None = None, body: Any = None,
-                content_type: str = "application/json", timeout: float = 60) -> Object:
+                content_type: str = "application/json", timeout: float = 60, cancel: Cancel | None = None) -> Object:
         """One request, its answer as a dict (empty for an empty body).
 
-        Raises `ApiError` for an error status, `UnreachableError` where no answer comes or the credentials are refused.
+        Raises `ApiError` for an error status, `UnreachableError` where no answer comes or the credentials are refused,
+        `Cancelled` as soon as `cancel` is.
         """
-        import urllib3
-
+        cancel = cancel or Cancel()
         data = json.dumps(body).encode() if body is not None else None
-        with _mapped(self):
-            response = self._pool.request(method, self._url(path, query), body=data, headers=self._headers(content_type),
-                                          timeout=urllib3.Timeout(connect=CONNECT_TIMEOUT, read=timeout))
-            text = response.data
+        response = self._send(method, self._url(path, query), self._headers(content_type), timeout=timeout, cancel=cancel, body=data)
+        try:
+            with cancel.closing(lambda: _shut(response)), _mapped(self):
+                text = response.read()
+        finally:
+            response.release_conn()
         if response.status >= 400:
             raise self._error(method, path, response.status, text)
         return cast(Object, json.loads(text)) if text else {}
@@ -137,20 +142,26 @@ class Kube:
     @contextmanager
     def open(self, path: str, *, query: Query | None = None, cancel: Cancel, read_timeout: float | None = None) -> Iterator[ByteStream]:
         """A GET whose body is read as it comes (logs, watches). Cancelling ends a blocked read; errors as for `request`."""
+        response = self._send("GET", self._url(path, query), self._headers(None), timeout=read_timeout, cancel=cancel)
+        try:
+            with cancel.closing(lambda: _shut(response)):
+                stream = _Stream(self, response, cancel)
+                if response.status >= 400:
+                    raise self._error("GET", path, response.status, b"".join(iter(stream.read1, b"")))
+                yield stream
+        finally:
+            # never back into the pool: the body may not have been read to its end
+            response.close()
+
+    def _send(self, method: str, url: str, headers: dict[str, str], *, timeout: float | None, cancel: Cancel,
+              body: bytes | None = None) -> Any:
+        """The response, its body unread."""
         import urllib3
 
         cancel.check()
-        with _mapped(self):
-            response = self._pool.request("GET", self._url(path, query), headers=self._headers(None), preload_content=False,
-                                          timeout=urllib3.Timeout(connect=CONNECT_TIMEOUT, read=read_timeout))
-            try:
-                if response.status >= 400:
-                    raise self._error("GET", path, response.status, response.read())
-                with cancel.closing(lambda: _shut(response)):
-                    yield cast(ByteStream, response)
-            finally:
-                # never back into the pool: the body may not have been read to its end
-                response.close()
+        with _mapped(self), cancelled_by(cancel):
+            return self._pool.request(method, url, body=body, headers=headers, preload_content=False,
+                                      timeout=urllib3.Timeout(connect=CONNECT_TIMEOUT, read=timeout))
 
     def watch(self, path: str, *, cancel: Cancel, query: Query | None = None) -> Iterator[WatchEvent]:
         """The collection at `path` as a `SNAPSHOT`, then every change, for ever, until cancelled (raises `Cancelled`).
@@ -159,34 +170,32 @@ class Kube:
         refuses (403, 404) is raised. While it is out of reach, `UnreachableError` is raised: the caller decides about trying again.
         """
         while True:
-            cancel.check()
-            listed = self.request("GET", path, query=query)
+            listed = self.request("GET", path, query=query, cancel=cancel)
             yield WatchEvent("SNAPSHOT", tuple(_complete(item, listed) for item in listed.get("items") or ()))
-            version = listed["metadata"]["resourceVersion"]
+            version = start = listed["metadata"]["resourceVersion"]
             while version:
+                asked, before = time.monotonic(), version
                 version = yield from self._watch_once(path, query, version, cancel)
+                if (version == before or (before == start and not version)) and time.monotonic() - asked < SHORT_WATCH:
+                    cancel.wait(SHORT_WATCH)
 
     def _watch_once(self, path: str, query: Query | None, version: str, cancel: Cancel) -> Generator[WatchEvent, None, str]:
         """One watch request; its generator's value is the version to go on from, empty where the watch must start over."""
         parameters = {**(query or {}), "watch": "true", "resourceVersion": version, "allowWatchBookmarks": "true",
-                      "timeoutSeconds": WATCH_SECONDS}
+                      "timeoutSeconds": self.watch_seconds}
         try:
-            with self.open(path, query=parameters, cancel=cancel, read_timeout=WATCH_SECONDS + WATCH_GRACE) as stream:
-                for line in lines(stream):
-                    event = json.loads(line)
-                    kind, obj = event["type"], event["object"]
+            with self.open(path, query=parameters, cancel=cancel, read_timeout=self.watch_seconds + self.watch_grace) as stream:
+                for kind, obj in _events(stream):
                     if kind == "ERROR":
-                        if obj.get("code") == 410:
-                            return ""
                         raise ApiError(f"watching {path}: {obj.get('message')}", status=obj.get("code", 500),
                                        reason=obj.get("reason", ""), body=obj)
                     version = obj["metadata"]["resourceVersion"]
                     if kind != "BOOKMARK":
                         yield WatchEvent(kind, (obj,))
         except ApiError as error:
-            if error.status == 410:
-                return ""
-            raise
+            if error.status != 410:
+                raise
+            return ""
         return version
 
     # --- what there is
@@ -280,10 +289,34 @@ def lines(stream: ByteStream, size: int = 1 << 16) -> Iterator[bytes]:
         yield b"".join(parts)
 
 
+def _events(stream: ByteStream) -> Iterator[tuple[Any, Object]]:
+    """Type and object of each watch event, until the stream ends or breaks: what comes next is the same."""
+    try:
+        for line in lines(stream):
+            event = json.loads(line)
+            yield event["type"], event["object"]
+    except (UnreachableError, ValueError):   # half a line is what a broken connection leaves
+        return
+
+
 def _complete(item: Object, listed: Object) -> Object:
     """Items of a list lack what the list says once."""
     kind = listed.get("kind", "")
     return {"apiVersion": listed.get("apiVersion", ""), "kind": kind.removesuffix("List"), **item}
+
+
+class _Stream:
+    """A response's body, with errors mapped, and nothing more from it once it was cancelled."""
+
+    def __init__(self, kube: Kube, response: Any, cancel: Cancel) -> None:
+        self._kube, self._response, self._cancel = kube, response, cancel
+
+    def read1(self, amt: int | None = None) -> bytes:
+        with _mapped(self._kube):
+            data = cast(bytes, self._response.read1(amt))
+        # shutting a TLS socket down drops its decryption: what a read finds after that is not text
+        self._cancel.check()
+        return data
 
 
 def _shut(response: Any) -> None:
@@ -294,85 +327,6 @@ def _shut(response: Any) -> None:
         response.close()   # it was at its end already
 
 
-@dataclass(frozen=True)
-class _Entry:
-    context: str
-    namespace: str
-    cluster: Mapping[str, Any]
-    context_entry: Mapping[str, Any]
-    in_cluster: bool = False
-
-
-def _load(context: str, kubeconfig: str) -> tuple[Any, _Entry]:
-    from kubernetes import config
-    from kubernetes.client.configuration import Configuration
-
-    configuration = Configuration()
-    files = kubeconfig or os.environ.get("KUBECONFIG", "")
-    present = [f for f in (files.split(os.pathsep) if files else [str(Path.home() / ".kube" / "config")]) if f and Path(f).exists()]
-    service_account = Path("/var/run/secrets/kubernetes.io/serviceaccount")
-    if not present and not context and "KUBERNETES_SERVICE_HOST" in os.environ and (service_account / "token").exists():
-        config.load_incluster_config(client_configuration=configuration)
-        return configuration, _Entry("in-cluster", (service_account / "namespace").read_text().strip(), {}, {}, in_cluster=True)
-    if not present:
-        raise UnreachableError(f"there is no kubeconfig: {files or '~/.kube/config'} does not exist",
-                               hint="Start a local cluster (minikube start, kind create cluster), or point KUBECONFIG at a kubeconfig.")
-    try:
-        merger = config.kube_config.KubeConfigMerger(os.pathsep.join(present))
-        entry = _entry(_plain(merger.config.value if merger.config else {}), context)
-        loader = config.kube_config.KubeConfigLoader(merger.config, active_context=entry.context, config_persister=None)
-        loader.load_and_set(configuration)
-    except UnreachableError:
-        raise
-    except Exception as error:
-        raise UnreachableError(f"the kubeconfig {os.pathsep.join(present)} cannot be used: {error}",
-                               hint="'kubectl config view' shows it as kubectl reads it.") from error
-    return configuration, entry
-
-
-def _plain(value: Any) -> Any:
-    """The merger wraps every entry in a ``ConfigNode`` that knows its file."""
-    value = getattr(value, "value", value)
-    if isinstance(value, dict):
-        return {k: _plain(v) for k, v in value.items()}
-    return [_plain(v) for v in value] if isinstance(value, list) else value
-
-
-def _entry(raw: Mapping[str, Any], context: str) -> _Entry:
-    contexts = {c["name"]: c.get("context") or {} for c in raw.get("contexts") or ()}
-    name = context or raw.get("current-context") or ""
-    if name not in contexts:
-        known = ", ".join(contexts) or "none"
-        if not name:
-            raise UnreachableError(f"the kubeconfig has no current context (contexts: {known})",
-                                   hint="Choose one with --kube-context, or 'kubectl config use-context NAME'.")
-        raise UnreachableError(f"the kubeconfig has no context '{name}' (contexts: {known})", hint="Choose one of them with --kube-context.")
-    chosen = contexts[name]
-    cluster = next((c.get("cluster") or {} for c in raw.get("clusters") or () if c["name"] == chosen.get("cluster")), {})
-    return _Entry(name, chosen.get("namespace") or "default", cluster, chosen)
-
-
-def _tls(configuration: Any) -> ssl.SSLContext:
-    data = configuration.ca_cert_data
-    context = ssl.create_default_context(cafile=configuration.ssl_ca_cert or None,
-                                         cadata=data.decode() if isinstance(data, bytes) else data or None)
-    context.verify_flags &= ~ssl.VERIFY_X509_STRICT   # kubectl accepts CAs without key identifiers, and local clusters have them
-    if not configuration.verify_ssl:
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-    if configuration.cert_file:
-        context.load_cert_chain(configuration.cert_file, configuration.key_file or None)
-    return context
-
-
-def _proxy(configuration: Any) -> str:
-    from kubernetes.client.rest import should_bypass_proxies
-
-    if not configuration.proxy or should_bypass_proxies(configuration.host, configuration.no_proxy or ""):
-        return ""
-    return cast(str, configuration.proxy)
-
-
 @contextmanager
 def _mapped(kube: Kube) -> Iterator[None]:
     """urllib3's errors as ours."""
@@ -381,8 +335,8 @@ def _mapped(kube: Kube) -> Iterator[None]:
     try:
         yield
     except SSLError as error:
-        raise UnreachableError(f"the API server {kube.server} (context '{kube.context}') shows a certificate that cannot be trusted: {error}",
-                               hint="Was the cluster made anew? Then its kubeconfig entry must be, too.") from error
+        raise UnreachableError(f"the API server {kube.server} (context '{kube.context}') shows a certificate that cannot be "
+                               f"trusted: {error}", hint="Was the cluster made anew? Then its kubeconfig entry must be, too.") from error
     except (HTTPError, OSError) as error:
         raise UnreachableError(f"the API server {kube.server} (context '{kube.context}') does not answer: {_cause(error)}",
                                hint="Is the cluster running, and is this the right context?") from error
