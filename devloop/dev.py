@@ -144,6 +144,6 @@ class Session:
 
 def unexpected(error: Exception) -> DevloopError:
     """A fault of devloop itself, without a traceback in anyone's face: the last places it passed are in the details."""
-    frames = traceback.extract_tb(error.__traceback__)[-3:]
+    places = [f"{frame.filename}:{frame.lineno} in {frame.name}" for frame in traceback.extract_tb(error.__traceback__)[-3:]]
     return DevloopError(f"devloop itself failed: {type(error).__name__}: {error}",
-                        hint="Please report this as a bug, with the lines above.", details=[f"{frame.filename}:{frame.lineno} in {frame.name}" for frame in frames])
+                        hint="Please report this as a bug, with the lines above.", details=places)
