@@ -4,6 +4,7 @@
     ├── UsageError            2   the command line
     ├── ConfigError           2   devloop.yaml, manifests as files, .dockerignore
     ├── BuildError           10
+    │   └── EngineError      10   the Docker Engine's refusal, with its status
     ├── PublishError         11
     ├── DeployError          12   rendering included
     │   └── ApiError         12   the API server's refusal, with its status and reason
@@ -49,6 +50,14 @@ class ConfigError(DevloopError):
 class BuildError(DevloopError):
     exit_code = 10
     phase = "build"
+
+
+class EngineError(BuildError):
+    """The Docker Engine answered with an error status; `status` is the HTTP code, 0 where the refusal came without one."""
+
+    def __init__(self, message: str, *, status: int, hint: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.status = status
 
 
 class PublishError(DevloopError):
