@@ -3,13 +3,28 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any, Literal
+from dataclasses import dataclass
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 from pydantic.alias_generators import to_camel
+
+from devloop.model import ImageRef
 
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 _DURATION = r"^(\d+(\.\d+)?(ms|s|m|h))+$"
+
+
+@dataclass(frozen=True)
+class Expected:
+    """Marks a type: what error messages say is expected there, where the type alone does not say it well."""
+
+    words: str
+
+
+@dataclass(frozen=True)
+class AsWritten:
+    """Marks text that may be written as any YAML scalar (``PORT: 8080``) and is taken as it stands in the file."""
 
 
 def parse_duration(text: str) -> float:
@@ -19,18 +34,26 @@ def parse_duration(text: str) -> float:
     return sum(float(number) * _UNITS[unit] for number, unit in re.findall(r"(\d+(?:\.\d+)?)(ms|s|m|h)", text))
 
 
-def _duration(value: Any) -> Any:
-    if isinstance(value, str):
-        parse_duration(value)
-    return value
+def _image(text: str) -> str:
+    ref = ImageRef.parse(text)
+    if ref.tag or ref.digest:
+        raise ValueError(f"expected an image without tag or digest, found '{text}': write '{ref.repository}', devloop sets the tag")
+    return text
 
 
-Duration = Annotated[str, BeforeValidator(_duration), Field(pattern=_DURATION)]
+Duration = Annotated[str, Field(pattern=_DURATION), Expected("a duration such as 30s, 10m or 1h30m")]
 """A Go duration as text; `parse_duration` gives its seconds."""
+
+Image = Annotated[str, Field(min_length=1), AfterValidator(_image), Expected("an image such as hello-web")]
+Values = dict[str, Annotated[str, AsWritten(), WithJsonSchema({"type": ["string", "number", "boolean"]})]]
+PortName = Annotated[str, Field(pattern=r"^[a-z0-9-]*[a-z][a-z0-9-]*$", max_length=63)]
 
 
 class Model(BaseModel):
+    """A map of devloop.yaml. `identity`: the keys by which profiles know an item of a list again."""
+
     model_config = ConfigDict(extra="forbid", frozen=True, alias_generator=to_camel, populate_by_name=True, strict=True)
+    identity: ClassVar[tuple[str, ...]] = ()
 
 
 class DockerBuild(Model):
@@ -39,8 +62,8 @@ class DockerBuild(Model):
     dockerfile: str = Field("", description="The Dockerfile, relative to the context; it may lie outside of it. "
                             "Default: Dockerfile, or Containerfile where there is no Dockerfile.")
     target: str = Field("", description="The stage to build. Default: the last one.")
-    build_args: dict[str, str] = Field({}, description="Values for the Dockerfile's ARGs.")
-    labels: dict[str, str] = Field({}, description="Labels for the image.")
+    build_args: Values = Field({}, description="Values for the Dockerfile's ARGs.")
+    labels: Values = Field({}, description="Labels for the image.")
     platform: str = Field("", description="The platform to build for, such as linux/amd64. Default: the Engine's own.")
     cache_from: list[str] = Field([], description="Images whose layers may serve as cache.")
     network: str = Field("", description="The network for RUN instructions: host, none, default or a network's name.")
@@ -48,6 +71,8 @@ class DockerBuild(Model):
 
 class Requirement(Model):
     """Another artifact that must be built first; its reference is handed over as a build argument."""
+
+    identity = ("image",)
 
     image: str = Field(description="The other artifact's image.")
     alias: str = Field("", description="The build argument that receives its reference. Default: the image's last path "
@@ -61,7 +86,9 @@ def _requirement(value: Any) -> Any:
 class Artifact(Model):
     """One image to build."""
 
-    image: str = Field(description="The image's name as it stands in the manifests, without tag.", min_length=1)
+    identity = ("image",)
+
+    image: Image = Field(description="The image's name as it stands in the manifests, without tag.")
     context: str = Field(".", description="The build context, relative to devloop.yaml.")
     docker: DockerBuild = Field(DockerBuild(), description="How the Dockerfile is built.")
     requires: list[Annotated[Requirement, BeforeValidator(_requirement, json_schema_input_type=Requirement | str)]] = Field(
@@ -89,6 +116,8 @@ class Build(Model):
 class ImagePaths(Model):
     """Where further kinds hold images."""
 
+    identity = ("kind",)
+
     kind: str = Field(description="The kind, with its group where that is not unique: Rollout.argoproj.io.")
     paths: list[str] = Field(description="JSON paths to image fields: .spec.template.spec.containers[*].image", min_length=1)
 
@@ -106,9 +135,13 @@ class Deploy(Model):
 class PortForward(Model):
     """A port of this machine that leads into the cluster."""
 
-    resource: str = Field(description="Where to: service/NAME, deployment/NAME, statefulset/NAME or pod/NAME.",
-                          pattern=r"^[A-Za-z]+/[a-z0-9]([a-z0-9.-]*[a-z0-9])?$")
-    port: Annotated[int, Field(ge=1, le=65535)] | str = Field(description="The resource's port, by number or name.")
+    identity = ("resource", "port")
+
+    resource: Annotated[str, Expected("service/NAME, deployment/NAME, statefulset/NAME or pod/NAME")] = Field(
+        description="Where to: service/NAME, deployment/NAME, statefulset/NAME or pod/NAME.",
+        pattern=r"^(service|deployment|statefulset|pod)/[a-z0-9]([a-z0-9.-]*[a-z0-9])?$")
+    port: Annotated[Annotated[int, Field(ge=1, le=65535)] | PortName, Expected("a port's number (1 to 65535) or name")] = Field(
+        description="The resource's port, by number or name.")
     local_port: int = Field(0, ge=0, le=65535, description="The port on this machine. Default: the same number, or a free one.")
     address: str = Field("127.0.0.1", description="The address to listen on.")
     namespace: str = Field("", description="The resource's namespace. Default: the one deployed to.")
@@ -118,17 +151,40 @@ class PortForward(Model):
 class Logs(Model):
     """Which logs are shown."""
 
-    since: str = Field("start", description="Where to begin: start (a container's first line), now, or a duration such as 5m.",
-                       pattern=r"^(start|now|(\d+(\.\d+)?(ms|s|m|h))+)$")
+    since: Annotated[str, Expected("start, now, or a duration such as 5m")] = Field(
+        "start", description="Where to begin: start (a container's first line), now, or a duration such as 5m.",
+        pattern=r"^(start|now|(\d+(\.\d+)?(ms|s|m|h))+)$")
     exclude: list[str] = Field([], description="Containers not to show: CONTAINER, or POD/CONTAINER; * and ? are wildcards.")
 
 
-class Config(Model):
-    """devloop.yaml."""
+class Sections(Model):
+    """What a profile can change."""
 
-    api_version: Literal["devloop/v1"] = Field(description="The version of this file's format.")
-    name: str = Field(description="The project's name; it labels what devloop deploys.", pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")
     build: Build = Field(Build(), description="What to build and how.")
     deploy: Deploy = Field(Deploy(), description="What to deploy and where.")
     port_forward: list[PortForward] = Field([], description="Ports of this machine that lead into the cluster.")
     logs: Logs = Field(Logs(), description="Which logs are shown.")
+
+
+class Config(Sections):
+    """What devloop works by: devloop.yaml with the chosen profiles merged into it."""
+
+    api_version: Literal["devloop/v1"] = Field(description="The version of this file's format: devloop/v1.")
+    name: Annotated[str, Expected("lower-case letters, digits and '-', 63 characters at most")] = Field(
+        description="The project's name; it labels what devloop deploys.", pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")
+
+
+class Profile(Sections):
+    """A variant of the config, chosen with -p."""
+
+    identity = ("name",)
+
+    name: str = Field(description="The profile's name.", min_length=1)
+
+
+class File(Config):
+    """devloop.yaml."""
+
+    profiles: list[Profile] = Field([], description="Variants, chosen with -p NAME; of several the later one wins. Maps are merged deeply, "
+                                    "artifacts and other lists of maps item by item (artifacts and requires by image, forwards by "
+                                    "resource and port, imagePaths by kind), other lists are replaced.")
