@@ -11,7 +11,7 @@ import json
 import os
 import socket
 import threading
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Generator, Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
@@ -66,6 +66,11 @@ class DockerEngine:
 
     # --- questions
 
+    def ping(self) -> None:
+        """Raises `UnreachableError` where the Engine does not answer."""
+        with self._mapped():
+            self._connected().ping()
+
     def info(self) -> EngineInfo:
         with self._mapped():
             api = self._connected()
@@ -83,12 +88,6 @@ class DockerEngine:
         """Let `ref` name this image; what it named before loses it."""
         with self._mapped():
             self._connected().tag(image_id, ref.repository, ref.tag)
-
-    def container_labels(self, label: str) -> set[str]:
-        """The values that the running containers have for `label`."""
-        with self._mapped():
-            containers = self._connected().containers(filters={"label": label, "status": "running"})
-        return {container["Labels"][label] for container in containers}
 
     # --- images that are no longer wanted
 
@@ -128,7 +127,7 @@ class DockerEngine:
         return {docker_auth.key(registry): known for registry, known in found.items() if known}
 
     def build(self, query: Mapping[str, str], tar: Iterable[bytes], credentials: Mapping[str, docker_auth.Credentials],
-              cancel: Cancel) -> Iterator[Message]:
+              cancel: Cancel) -> Generator[Message, None, None]:
         """``POST /build``: the context goes out while it is read, what the Engine says comes in as it is said.
 
         A build that fails says so in an ``errorDetail`` message. What `tar` raises is raised; cancelling, or leaving the iterator

@@ -8,14 +8,18 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from devloop.clients import process
 from devloop.errors import UnreachableError
 
 DEFAULT_HOST = "unix:///var/run/docker.sock"
+_PLUGINS = ("/usr/local/lib/docker/cli-plugins", "/usr/local/libexec/docker/cli-plugins", "/usr/lib/docker/cli-plugins",
+            "/usr/libexec/docker/cli-plugins", "/Applications/Docker.app/Contents/Resources/cli-plugins")
 _PROXIES = {"httpProxy": "HTTP_PROXY", "httpsProxy": "HTTPS_PROXY", "ftpProxy": "FTP_PROXY", "noProxy": "NO_PROXY", "allProxy": "ALL_PROXY"}
 
 
@@ -100,6 +104,13 @@ class DockerConfig:
         chosen = sections.get(host) or sections.get("default") or {}
         values = {name: str(chosen[key]) for key, name in _PROXIES.items() if chosen.get(key)}
         return values | {name.lower(): value for name, value in values.items()}
+
+    def plugin(self, name: str, environ: Mapping[str, str]) -> str | None:
+        """A docker CLI plugin's file, looked for where the CLI does, then in PATH; it can be run by itself."""
+        extra = self.data.get("cliPluginsExtraDirs") or ()
+        places = [*map(Path, extra), self.directory / "cli-plugins", *map(Path, _PLUGINS)]
+        found = (place / name for place in places)
+        return next((str(file) for file in found if file.is_file() and os.access(file, os.X_OK)), None) or process.which(name, environ)
 
     def _environment_tls(self, environ: Mapping[str, str]) -> Tls | None:
         if not environ.get("DOCKER_TLS_VERIFY") and not environ.get("DOCKER_TLS"):

@@ -1,0 +1,116 @@
+"""The Engine's classic builder, through its API."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import deque
+from contextlib import closing
+
+from devloop.build.bases import base_images
+from devloop.build.builder import BuildJob
+from devloop.build.failure import failure
+from devloop.build.output import TAIL, Lines, Progress
+from devloop.cancel import Cancel
+from devloop.clients.docker import DockerEngine, Message
+from devloop.errors import EngineError
+from devloop.events import Emit, StepOutput
+
+_STEP = re.compile(r"Step (\d+)/(\d+) : (.*)", re.DOTALL)
+_CHATTER = re.compile(r" ---> (?:Running in )?[0-9a-f]*\n|Removing intermediate container [0-9a-f]+\n|Successfully (?:built|tagged) .*\n")
+_LAYER = re.compile(r"Pulling fs layer|Waiting|Verifying Checksum|Download complete|Pull complete|Already exists|Downloading|Extracting")
+
+
+def build(engine: DockerEngine, job: BuildJob, emit: Emit, cancel: Cancel) -> tuple[str, ...]:
+    """Build and tag. Returns the ids of all stages' images, the last one's the image's own."""
+    progress = Progress(job.artifact.image, emit)
+    talk = _Talk(job, emit, progress)
+    context = progress.counted(job.context.tar(), job.context.size)
+    try:
+        with closing(engine.build(_query(engine, job), context, _credentials(engine, job, cancel), cancel)) as messages:
+            for message in messages:
+                talk.take(message)
+    except EngineError as error:
+        raise failure(job, error.message) from error
+    return talk.stages
+
+
+def _query(engine: DockerEngine, job: BuildJob) -> dict[str, str]:
+    docker = job.artifact.docker
+    arguments = engine.config.proxies(engine.endpoint.host) | dict(job.build_args)
+    query = {"version": "1", "t": str(job.ref), "dockerfile": job.context.dockerfile_name, "rm": "1", "forcerm": "1",
+             "target": docker.target, "platform": docker.platform, "networkmode": docker.network,
+             "buildargs": json.dumps(arguments) if arguments else "", "labels": json.dumps(docker.labels) if docker.labels else "",
+             "cachefrom": json.dumps(docker.cache_from) if docker.cache_from else ""}
+    return {key: value for key, value in query.items() if value}
+
+
+def _credentials(engine: DockerEngine, job: BuildJob, cancel: Cancel) -> dict[str, dict[str, str]]:
+    """For the registries that the Engine will have to ask; no helper is called for an image that is here."""
+    wanted = {ref.registry for ref in base_images(job.context.instructions, job.build_args)
+              if job.artifact.docker.platform or not engine.image_id(ref)}
+    return engine.credentials(sorted(wanted), cancel)
+
+
+class _Talk:
+    """What the Engine says during one build."""
+
+    def __init__(self, job: BuildJob, emit: Emit, progress: Progress) -> None:
+        self._job = job
+        self._emit = emit
+        self._progress = progress
+        self._lines = Lines()
+        self._step = ""
+        self._number = 0
+        self._tail: deque[str] = deque(maxlen=TAIL)
+        self._pulled: dict[str, tuple[int, int]] = {}
+        self.stages: tuple[str, ...] = ()
+
+    def take(self, message: Message) -> None:
+        """Raises `BuildError` for the message that says so."""
+        if "errorDetail" in message or "error" in message:
+            self._flush()
+            said = (message.get("errorDetail") or {}).get("message") or message.get("error") or "no reason given"
+            raise failure(self._job, said, step=self._step, output=tuple(self._tail))
+        if text := message.get("stream"):
+            self._stream(text)
+        elif identity := (message.get("aux") or {}).get("ID"):
+            self.stages = (*self.stages, identity)
+        elif status := message.get("status"):
+            self._pull(status, message.get("id", ""), message.get("progressDetail") or {})
+
+    def _stream(self, text: str) -> None:
+        step = _STEP.fullmatch(text)
+        if step and int(step[1]) == self._number + 1:   # else it is a RUN that prints the like
+            self._flush()
+            self._number, self._step = int(step[1]), text
+            self._progress.step(step[3], self._number, int(step[2]))
+            self._say(text)
+            self._tail.clear()
+            self._lines = Lines(skip="\n")   # the step's own line end comes as a message of its own
+        elif _CHATTER.fullmatch(text):
+            self._flush()
+        else:
+            for line in self._lines.feed(text):
+                self._say(line)
+
+    def _pull(self, status: str, layer: str, detail: dict[str, int]) -> None:
+        """The base image on its way to the Engine: its layers as one sum, the rest as lines."""
+        if not _LAYER.fullmatch(status):
+            self._say(f"{layer}: {status}" if layer else status)
+            return
+        if status == "Downloading" and detail.get("total"):
+            self._pulled[layer] = (detail["current"], detail["total"])
+        elif status == "Pull complete" and layer in self._pulled:
+            total = self._pulled[layer][1]
+            self._pulled[layer] = (total, total)
+        current, total = (sum(values) for values in zip(*self._pulled.values(), strict=True)) if self._pulled else (0, 0)
+        self._progress.sent("pulling " + self._step.rpartition(" : ")[2].removeprefix("FROM "), current, total)
+
+    def _say(self, line: str) -> None:
+        self._tail.append(line)
+        self._emit(StepOutput("build", self._job.artifact.image, line))
+
+    def _flush(self) -> None:
+        for line in self._lines.end():
+            self._say(line)

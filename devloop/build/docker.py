@@ -1,0 +1,95 @@
+"""Builds with the Docker Engine: by its classic builder, or by BuildKit where the Dockerfile or devloop.yaml asks for it."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from dataclasses import dataclass
+from typing import Literal
+
+from devloop.build import buildkit, classic
+from devloop.build.builder import BuildJob
+from devloop.cancel import Cancel
+from devloop.clients.docker import DockerEngine
+from devloop.errors import BuildError, DevloopError
+from devloop.events import Emit
+from devloop.model import BuiltImage, ImageRef
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class _Made:
+    """What one build left in the Engine: the image, and its stages' images, which no tag holds."""
+
+    ref: ImageRef
+    stages: tuple[str, ...]
+
+
+class DockerBuilder:
+    """A `Builder`. It also removes what it built itself, once that is superseded."""
+
+    def __init__(self, engine: DockerEngine, choice: Literal["auto", "classic", "buildkit"] = "auto") -> None:
+        """`choice`: devloop.yaml's ``build.engine``."""
+        self._engine = engine
+        self._choice = choice
+        self._lock = threading.Lock()
+        self._made: dict[str, list[_Made]] = {}   # by artifact, the one used last at the end
+
+    def find(self, ref: ImageRef) -> str | None:
+        found = self._engine.image_id(ref)
+        if found:
+            self._used(ref)
+        return found
+
+    def check(self, job: BuildJob) -> None:
+        """Raises `BuildError` where this job could not even start: it needs BuildKit, and there is none or it is not wanted."""
+        if self._buildkit(job):
+            buildkit.plugin(self._engine, job)
+        elif job.context.needs_buildkit:
+            raise BuildError(f"{job.artifact.image}: the Dockerfile needs BuildKit ({job.context.needs_buildkit}), "
+                             "but build.engine is 'classic'",
+                             hint="Remove 'engine: classic' from devloop.yaml, or what needs BuildKit from the Dockerfile.")
+
+    def build(self, job: BuildJob, emit: Emit, cancel: Cancel) -> BuiltImage:
+        self.check(job)
+        builder = buildkit.build if self._buildkit(job) else classic.build
+        stages = builder(self._engine, job, emit, cancel)
+        image = self._engine.image_id(job.ref)
+        if image is None:
+            raise BuildError(f"{job.artifact.image}: the build succeeded, but the Docker Engine at {self._engine.endpoint} "
+                             f"has no image {job.ref}",
+                             hint="Does the docker buildx builder in use belong to another Engine? See 'docker buildx ls'.")
+        with self._lock:
+            self._made.setdefault(job.artifact.image, []).append(_Made(job.ref, stages))
+        return BuiltImage(job.artifact.image, job.ref, image)
+
+    def prune(self, artifact: str, keep: int = 3) -> None:
+        """Remove the images of `artifact` that this builder made, except the `keep` used last and those that containers use.
+
+        Only what it knows to be its own making: a label would make that knowledge last, and costs the classic builder a step of
+        50 ms per build. Never fails: an image that stays is only a nuisance.
+        """
+        with self._lock:
+            made = self._made.get(artifact, [])
+            old, self._made[artifact] = made[:-keep], made[-keep:]
+        used = {stage for one in made[-keep:] for stage in one.stages}
+        for one in old:
+            try:
+                if self._engine.remove_tag(one.ref):
+                    for stage in set(one.stages) - used:
+                        self._engine.remove_untagged(stage)
+                    continue
+            except DevloopError as error:
+                log.info("old image %s stays: %s", one.ref, error)
+            with self._lock:
+                self._made[artifact].insert(0, one)
+
+    def _buildkit(self, job: BuildJob) -> bool:
+        return self._choice == "buildkit" or (self._choice == "auto" and bool(job.context.needs_buildkit))
+
+    def _used(self, ref: ImageRef) -> None:
+        """A version that came back (an undone edit) is as good as new."""
+        with self._lock:
+            for made in self._made.values():
+                made.sort(key=lambda one: one.ref == ref)
