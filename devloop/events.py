@@ -138,7 +138,11 @@ class ObjectApplied(Event):
 
 @dataclass(frozen=True)
 class LogLine(Event):
-    """One line of one container, without its line end. `timestamp` is Kubernetes' RFC 3339 one, empty where unknown."""
+    """One line of one container, without its line end. `timestamp` is Kubernetes' RFC 3339 one, empty where unknown.
+
+    `workload` is what made the pod, as kubectl names it (``deployment/web``); `source` the shortest name that tells the container
+    from all others that are tailed now.
+    """
 
     namespace: str
     pod: str
@@ -146,6 +150,7 @@ class LogLine(Event):
     line: str
     timestamp: str = ""
     workload: str = ""
+    source: str = ""
 
 
 @dataclass(frozen=True)

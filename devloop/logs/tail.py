@@ -1,0 +1,197 @@
+"""One container's log: from its first line, through restarts and broken connections, to its last."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from typing import Literal
+from urllib.parse import quote
+
+from devloop.cancel import Cancel
+from devloop.clients.kube import ByteStream, Kube
+from devloop.errors import ApiError, Cancelled, DevloopError, UnreachableError
+from devloop.events import Emit, LogLine
+from devloop.logs.names import Source
+from devloop.logs.position import CHUNK, Position, joined
+from devloop.pods import Container
+
+FIRST_PAUSE, LONGEST_PAUSE = 0.05, 2.0     # between tries, doubling
+STATUS_DELAY = 1.5                         # a container's end shows in its status at the kubelet's next look, a second apart
+STARTING = ("", "ContainerCreating")       # anything else is told by a new status first
+
+Step = Literal["follow", "try", "finish", "previous", "none"]
+
+
+class Tail:
+    """Reads while there is something to read, on a thread of its own; every `update` with a newer status may start it again."""
+
+    def __init__(self, kube: Kube, source: Source, emit: Emit, forbidden: Callable[[Source, DevloopError], None], *,
+                 since: Callable[[], int] | None = None, restarts: int = 0) -> None:
+        """`since`: seconds to look back at the first request, None for the log's start. `restarts`: the instance to begin with.
+        `forbidden` is told why nothing can be read, where the API server refuses it."""
+        self.source = source
+        self._kube = kube
+        self._emit = emit
+        self._forbidden = forbidden
+        self._since = since
+        self._cancel = Cancel()
+        self._position = Position()
+        self._rest = b""                   # the beginning of a line whose end was not read yet
+        self._instance = restarts          # read now, or last
+        self._finished = -1                # the last instance that was read to its end
+        self._changed = threading.Condition()
+        self._container: Container | None = None
+        self._version = 0
+        self._gone = False
+        self._thread: threading.Thread | None = None
+
+    def update(self, container: Container, source: Source) -> None:
+        """The pod changed. Returns at once."""
+        with self._changed:
+            self.source = source
+            if self._container is None or container.status != self._container.status:
+                self._container = container
+                self._version += 1
+                self._changed.notify_all()
+            if self._thread is None and not self._cancel.cancelled and self._next() != "none":
+                name = f"log {source.pod}/{source.container}"
+                self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+                self._thread.start()
+
+    def gone(self) -> None:
+        """The pod is no more: what is being read is read to its end, and nothing after it."""
+        with self._changed:
+            self._gone = True
+            self._version += 1
+            self._changed.notify_all()
+
+    def stop(self) -> None:
+        """End the reading; `join` waits for that."""
+        self._cancel.cancel()
+        with self._changed:
+            self._changed.notify_all()
+
+    @property
+    def reading(self) -> bool:
+        return self._thread is not None
+
+    def join(self, timeout: float) -> None:
+        thread = self._thread
+        if thread is not None:
+            thread.join(timeout)
+
+    # --- what to read
+
+    def _next(self) -> Step:
+        container = self._container
+        if container is None:
+            return "none"
+        if self._gone:
+            return "none" if self._finished == self._instance else "finish"
+        if container.restarts > self._instance:
+            return "previous"
+        if container.running:
+            return "follow"
+        if container.terminated or container.last_terminated:
+            return "none" if self._finished == self._instance else "finish"
+        return "try" if container.waiting.get("reason", "") in STARTING else "none"
+
+    def _run(self) -> None:
+        pause = FIRST_PAUSE
+        while True:
+            with self._changed:
+                step, version = self._next(), self._version
+                if step == "none" or self._cancel.cancelled:
+                    self._thread = None
+                    return
+            try:
+                if self._read(step):
+                    pause = FIRST_PAUSE
+                if step in ("follow", "try"):
+                    self._wait(version, STATUS_DELAY)
+                continue
+            except Cancelled:
+                continue
+            except ApiError as error:
+                if error.status == 403:
+                    self._forbidden(self.source, error)
+                    self._cancel.cancel()
+                    continue
+                if step in ("previous", "finish") and error.status < 500:
+                    self._end(step)        # the runtime has removed it
+                    continue
+            except UnreachableError:
+                pass                       # the pods' watch tells the user, once
+            tired = step == "try" and pause > LONGEST_PAUSE      # whatever it waits for, a new status will tell
+            changed = self._wait(version, None if tired else min(pause, LONGEST_PAUSE))
+            pause = FIRST_PAUSE if changed else pause * 2
+
+    def _wait(self, version: int, seconds: float | None) -> bool:
+        """Until the status is newer than `version`; False if it was not within `seconds`."""
+        with self._changed:
+            return self._changed.wait_for(lambda: self._version != version or self._cancel.cancelled, seconds)
+
+    def _end(self, step: Step) -> None:
+        """The instance has no more lines; one that lacks its end is the last."""
+        if self._rest:
+            for line in self._lines([self._rest]):
+                self._emit(line)
+            self._rest = b""
+        self._finished = self._instance
+        if step == "previous" and self._container is not None:
+            self._instance = self._container.restarts
+
+    # --- reading
+
+    def _read(self, step: Step) -> bool:
+        """One request to its end. True if it brought lines."""
+        source = self.source
+        query: dict[str, str | int | bool] = {"container": source.container, "timestamps": True}
+        if step in ("follow", "try"):
+            query["follow"] = True
+        elif step == "previous":
+            query["previous"] = True
+        if resume := self._position.resume():
+            query["sinceTime"] = resume
+        elif self._since is not None and step != "previous":
+            query["sinceSeconds"] = self._since()
+        path = f"/api/v1/namespaces/{quote(source.namespace)}/pods/{quote(source.pod)}/log"
+        any_lines = False
+        with self._kube.open(path, query=query, cancel=self._cancel) as stream:
+            for batch in self._batches(stream):
+                for line in self._lines(batch):
+                    self._emit(line)
+                    any_lines = True
+        if step in ("previous", "finish"):
+            self._end(step)
+        return any_lines
+
+    def _batches(self, stream: ByteStream) -> Iterator[list[bytes]]:
+        """Whole lines as they come; the beginning of the next one is kept in `_rest`, also where the connection breaks."""
+        parts: list[bytes] = []
+        self._rest = b""
+        try:
+            while data := stream.read1(1 << 16):
+                *whole, rest = data.split(b"\n")
+                if whole and parts:
+                    whole[0] = b"".join((*parts, whole[0]))
+                    parts = []
+                if rest:
+                    parts.append(rest)
+                if whole:
+                    yield whole
+        finally:
+            self._rest = b"".join(parts)
+
+    def _lines(self, batch: list[bytes]) -> Iterator[LogLine]:
+        is_new, source = self._position.is_new, self.source
+        namespace, pod, container = source.namespace, source.pod, source.container
+        workload, label = source.workload, source.label
+        for raw in batch:
+            stamp, _, text = raw.partition(b" ")
+            if is_new(stamp):
+                if len(text) > CHUNK:
+                    text = joined(text)
+                if text.endswith(b"\r"):
+                    text = text[:-1]
+                yield LogLine(namespace, pod, container, text.decode(errors="replace"), stamp.decode(), workload, label)
