@@ -49,6 +49,12 @@ class Watches:
         thread.start()
         return stop
 
+    @property
+    def lost(self) -> bool:
+        """Some watch is without the API server at present."""
+        with self._lock:
+            return bool(self._lost)
+
     def close(self) -> None:
         """End all watches and wait until they have ended. Not to be called from one of their callbacks."""
         self._cancel.cancel("closed")
