@@ -11,11 +11,11 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from devloop.config.models import Model
-from devloop.config.problems import Problem, printable
+from devloop.config.problems import Problem
 from devloop.config.shapes import Key, Shape, fields
 from devloop.config.suggest import did_you_mean, words
 from devloop.config.tree import Items, Map, Node, Scalar, join
-from devloop.config.unknown import nearest_key
+from devloop.config.unknown import TOP, nearest_key
 
 _INTEGER = re.compile(r"-?(0|[1-9][0-9]*)")
 _BOOLEAN = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
@@ -99,19 +99,20 @@ def _is_nothing(node: Node, shape: Shape) -> bool:
 def _suggestion(place: str, name: str, known: Iterable[str]) -> str:
     if not name:
         return f"; expected {words(known)}"
-    return f", did you mean '{name}'" + (f" in '{place}'?" if place else "?")
+    where = f" at {place}" if place == TOP else f" in '{place}'" if place else ""
+    return f", did you mean '{name}'{where}?"
 
 
 def _found(node: Node) -> str:
     if not isinstance(node, Scalar):
         kind = "list" if isinstance(node, Items) else "map"
         return f"a {kind}" if (node.nodes if isinstance(node, Items) else node.entries) else f"an empty {kind}"
-    text = printable(node.text if len(node.text) <= 60 else node.text[:57] + "...")
+    text = node.text if len(node.text) <= 60 else node.text[:57] + "..."
     match node.kind:
         case "nothing":
             return "nothing"
         case "variable":
-            return f"'{text}' (from {printable(node.written)})"
+            return f"'{text}' (from {node.written})"
         case "boolean":
             return text if text in ("true", "false") else f"{text}, which YAML takes for {str(_BOOLEAN[text.lower()]).lower()}"
         case "text":
@@ -124,7 +125,7 @@ def _advice(node: Node, shape: Shape) -> str:
         return ": remove the '-'" if shape.model and len(node.nodes) == 1 and isinstance(node.nodes[0], Map) else ""
     if isinstance(node, Map):
         return ": begin each item with '- '" if shape.items and shape.items.model else ""
-    text = printable(node.text)
+    text = node.text
     match node.kind:
         case "nothing":
             return ': for an empty text write ""' if shape.allows("") else ""
@@ -136,7 +137,7 @@ def _advice(node: Node, shape: Shape) -> str:
             return f", which YAML reads as octal: write {text.lstrip('0') or '0'}"
         case "number" | "boolean" | "date" if shape.allows(text):
             return f': quote it, "{text}"'
-        case "number" if shape.allows(f"{text}s"):  # a duration in seconds, most likely
+        case "number" if int not in shape.scalars and shape.allows(f"{text}s"):  # a duration in seconds, most likely
             return f": write {text}s"
     return did_you_mean(text, shape.literals)
 
@@ -147,21 +148,19 @@ def _constraint(error: ErrorDetails, node: Map, model: type[Model], meant: set[s
     known = fields(model)[key]
     if error["type"] == "missing":
         if key not in node.entries and key not in meant:
-            yield Problem(node.at, join(node.path, key), f"missing: {_missing(known)}")
+            yield Problem(node.at, join(node.path, key), f"missing: {_missing(key, known)}")
         return
     value, shape = _descend(node.entries[key].value, known.shape, error["loc"][1:])
     if error["type"] == "value_error":
         text = str(error["ctx"]["error"])
         yield Problem(value.at, value.path, text if text.startswith("expected") else f"expected {shape.expected}: {text}")
-    elif error["type"] == "string_unicode":
-        yield Problem(value.at, value.path, "not valid Unicode text")
     elif not error["type"].endswith("_type") and error["type"] != "literal_error":  # of a union's other forms
         yield Problem(value.at, value.path, wrong(value, shape))
 
 
-def _missing(key: Key) -> str:
+def _missing(name: str, key: Key) -> str:
     if len(key.shape.literals) == 1:
-        return f"write '{key.shape.literals[0]}'"
+        return f"write '{name}: {key.shape.literals[0]}'"
     return key.description[:1].lower() + key.description[1:].rstrip(".")
 
 

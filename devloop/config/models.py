@@ -46,6 +46,7 @@ Duration = Annotated[str, Field(pattern=_DURATION), Expected("a duration such as
 
 Image = Annotated[str, Field(min_length=1), AfterValidator(_image), Expected("an image such as hello-web")]
 Values = dict[str, Annotated[str, AsWritten(), WithJsonSchema({"type": ["string", "number", "boolean"]})]]
+Filled = Annotated[str, Field(min_length=1), Expected("text that is not empty")]
 PortName = Annotated[str, Field(pattern=r"^[a-z0-9-]*[a-z][a-z0-9-]*$", max_length=63)]
 
 
@@ -98,7 +99,7 @@ class Artifact(Model):
 class TemplateTag(Model):
     """A tag of one's own making."""
 
-    template: str = Field(description="The tag; {{BRANCH}}, {{GIT_SHA}}, {{DATE}}, {{DIGEST}} and {{ENV.NAME}} are replaced. "
+    template: Filled = Field(description="The tag; {{BRANCH}}, {{GIT_SHA}}, {{DATE}}, {{DIGEST}} and {{ENV.NAME}} are replaced. "
                           "The content's digest is added where the template lacks it.")
 
 
@@ -118,14 +119,15 @@ class ImagePaths(Model):
 
     identity = ("kind",)
 
-    kind: str = Field(description="The kind, with its group where that is not unique: Rollout.argoproj.io.")
-    paths: list[str] = Field(description="JSON paths to image fields: .spec.template.spec.containers[*].image", min_length=1)
+    kind: Filled = Field(description="The kind, with its group where that is not unique: Rollout.argoproj.io.")
+    paths: list[Filled] = Field(description="JSON paths to image fields: .spec.template.spec.containers[*].image", min_length=1)
 
 
 class Deploy(Model):
     """What to deploy and where."""
 
-    manifests: list[str] = Field(["k8s/*.yaml"], description="Kubernetes manifests: files, globs or directories, relative to devloop.yaml.")
+    manifests: list[Filled] = Field(
+        ["k8s/*.yaml"], description="Kubernetes manifests: files, globs or directories, relative to devloop.yaml.")
     namespace: str = Field("", description="The namespace for objects that name none. Default: the context's.")
     kube_context: str = Field("", description="The kubeconfig context. Default: the current one, if it is a local cluster.")
     rollout_timeout: Duration = Field("10m", description="How long a rollout may take before it counts as failed.")
@@ -179,7 +181,7 @@ class Profile(Sections):
 
     identity = ("name",)
 
-    name: str = Field(description="The profile's name.", min_length=1)
+    name: Filled = Field(description="The profile's name.")
 
 
 class File(Config):

@@ -41,7 +41,7 @@ class Problem:
     unset: bool = False
 
     def __str__(self) -> str:
-        return f"{self.at}: {self.path}: {self.text}" if self.path else f"{self.at}: {self.text}"
+        return printable(f"{self.at}: {self.path}: {self.text}" if self.path else f"{self.at}: {self.text}")
 
 
 @dataclass(frozen=True)

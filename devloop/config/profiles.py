@@ -62,7 +62,7 @@ def _merge_items(base: tuple[Node, ...], over: tuple[Node, ...], shape: Shape, i
     for node in over:
         if (index := at.get(_identity(node, identity))) is None:
             items.append(node)
-        else:
+        elif not isinstance(node, Scalar):  # a mere name changes nothing
             items[index] = _merge(items[index], node, shape)
     return tuple(items)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import types
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache, reduce
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
@@ -83,6 +83,16 @@ def fields(model: type[Model]) -> dict[str, Key]:
 def shape(model: type[Model]) -> Shape:
     """The shape of a value that is this model's map."""
     return Shape(model=model)
+
+
+def places(root: type[Model]) -> Iterator[tuple[str, type[Model]]]:
+    """Each model below `root`, itself included, with its path relative to it (``artifacts[].docker``): the nearest first."""
+    level = [("", root)]
+    while level:
+        yield from level
+        level = [(f"{place}.{key}".lstrip(".") + ("[]" if entry.shape.items else ""), inner)
+                 for place, model in level for key, entry in fields(model).items()
+                 if (inner := entry.shape.model or (entry.shape.items.model if entry.shape.items else None))]
 
 
 def _field_shape(info: FieldInfo) -> Shape:

@@ -6,7 +6,7 @@ import difflib
 import re
 from collections.abc import Iterable
 
-ALIKE = 0.7
+ALIKE = 0.65
 """From which likeness on a suggestion helps."""
 
 

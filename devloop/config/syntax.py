@@ -15,9 +15,9 @@ _BRACES = "YAML reads {{...}} as a map: quote the value"
 
 def explain(source: Source, error: yaml.YAMLError) -> Problem:
     """What is wrong. libyaml and PyYAML's own parser word the same errors differently; both are understood."""
-    if isinstance(error, ReaderError):
-        text = f"the character U+{ord(source.text[error.position]):04X} is not allowed in YAML"
-        return Problem(source.position(error.position), "", text)
+    if isinstance(error, ReaderError):  # its position is in bytes or characters, depending on the parser
+        at = source.position(source.text.find(chr(error.character)))
+        return Problem(at, "", f"the character U+{error.character:04X} is not allowed in YAML")
     assert isinstance(error, yaml.MarkedYAMLError)
     noticed = error.problem_mark or error.context_mark
     assert noticed
@@ -36,6 +36,8 @@ def _locate(source: Source, problem: str, context: str, noticed: int, begun: int
         return start + tab.end() - 1, "a tab; YAML is indented with spaces", 1
     if "quoted scalar" in context and "end of stream" in problem:
         return begun, f"this {source.text[begun]} is never closed", 1
+    if "flow" in context and (variable := re.compile(r"\$\{[^\s}]*}?").match(source.text, max(0, noticed - 1))):
+        return noticed - 1, f'quote it, "{variable[0]}": inside of {{...}} and [...] YAML takes its braces for a map', len(variable[0])
     if "flow" in context:
         return begun, f"this '{source.text[begun]}' is not closed, or a ',' is missing in it", 1
     if "scanning an alias" in context or "scanning an anchor" in context or "cannot start any token" in problem:

@@ -44,6 +44,8 @@ def _value(match: re.Match[str], environ: Mapping[str, str]) -> str | Fault:
         return Fault(0, f"expected ${{NAME}} or ${{NAME:-default}}, found '{match[0]}'; write $$ for a plain $")
     name, default = body["name"], body["default"]
     value = environ.get(name, "")
+    if not value.isascii() and any("\ud800" <= char <= "\udfff" for char in value):  # bytes that Python could not decode
+        return Fault(0, f"the environment variable {name} is not valid UTF-8")
     if default is not None:
         return value or default
     if name in environ:
