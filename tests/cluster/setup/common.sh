@@ -32,11 +32,14 @@ program() {
   esac
 }
 
-# alive NAME: by its name too, for after a restart of the machine the pid may be another's
+# runs PID PROGRAM: by its name too, for after a restart of the machine the pid may be another's; a dead process that nobody has
+# reaped (in a container, mostly) is none
+runs() {
+  [ "$(awk '$1 == "Name:" { name = $2 } $1 == "State:" { print name ($2 == "Z" ? " dead" : "") }' "/proc/$1/status" 2>/dev/null)" = "${2:0:15}" ]
+}
+
 alive() {
-  local pid; pid=$(cat "$RUN/$1.pid" 2>/dev/null) || return 1
-  local name; name=$(program "$1")
-  [ "$(cat "/proc/$pid/comm" 2>/dev/null)" = "${name:0:15}" ]
+  local pid; pid=$(cat "$RUN/$1.pid" 2>/dev/null) && runs "$pid" "$(program "$1")"
 }
 
 # start NAME COMMAND...: unless it runs; it outlives this script and whoever called it

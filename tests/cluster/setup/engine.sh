@@ -25,7 +25,7 @@ engine() {
 # dockerd refuses to start while a process with the pid it once had is there, whichever that is
 forget_pid() {
   local pid; pid=$(cat "$1" 2>/dev/null) || return 0
-  [ "$(cat "/proc/$pid/comm" 2>/dev/null)" = "$2" ] || rm -f "$1"
+  runs "$pid" "$2" || rm -f "$1"
 }
 
 # Kubernetes gives the processes of a pod's sandbox a negative oom_score_adj. Without CAP_SYS_RESOURCE (24) that fails, and every pod

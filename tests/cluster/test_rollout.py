@@ -1,0 +1,306 @@
+"""Rollouts on a real cluster, with real failures planted."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from devloop.cancel import Cancel
+from devloop.clients.kube import Kube
+from devloop.deploy.rollout import ClusterRollout
+from devloop.errors import Cancelled, RolloutError
+from devloop.events import Event, Notice, StepFinished, StepProgress, StepStarted
+from devloop.model import Object, ObjectRef
+from devloop.pods import Pods
+from tests.cluster.workloads import change, container, create, deployment, job, pod, pod_spec, shell, workload
+
+pytestmark = pytest.mark.cluster
+
+SAFETY = 60.0   # seconds: no test is meant to get there
+
+
+class Rollouts:
+    """Creates objects in a namespace and waits for them. `events`: what was told."""
+
+    def __init__(self, kube: Kube, pods: Pods, namespace: str) -> None:
+        self.kube, self.pods, self.namespace = kube, pods, namespace
+        self.events: list[Event] = []
+
+    def create(self, *objects: Object) -> list[ObjectRef]:
+        return [create(self.kube, self.namespace, obj) for obj in objects]
+
+    def wait(self, *refs: ObjectRef, timeout: float = SAFETY, cancel: Cancel | None = None) -> None:
+        ClusterRollout(self.kube, self.pods, timeout=timeout).wait(refs, self.events.append, cancel or Cancel())
+
+    def fails(self, *objects: Object, timeout: float = SAFETY) -> RolloutError:
+        with pytest.raises(RolloutError) as failed:
+            self.wait(*self.create(*objects), timeout=timeout)
+        assert timeout < SAFETY or f"{SAFETY:g} s" not in failed.value.message, "only the deadline ended it"
+        return failed.value
+
+    def outcome(self, ref: ObjectRef) -> str:
+        return next(e.detail for e in reversed(self.events) if isinstance(e, StepFinished) and e.subject == str(ref))
+
+    def notices(self) -> list[str]:
+        return [e.message for e in self.events if isinstance(e, Notice)]
+
+    def progress(self) -> list[str]:
+        return [e.detail for e in self.events if isinstance(e, StepProgress)]
+
+
+@pytest.fixture(scope="module")
+def pods(kube: Kube) -> Iterator[Pods]:
+    shared = Pods(kube, lambda event: None)
+    yield shared
+    shared.close()
+
+
+@pytest.fixture
+def rollouts(kube: Kube, pods: Pods, namespace: str) -> Rollouts:
+    return Rollouts(kube, pods, namespace)
+
+
+# --- what comes up
+
+
+@pytest.mark.parametrize(("obj", "outcome"), [
+    (deployment("web", replicas=2), "2 of 2 pods ready"),
+    (deployment("web", replicas=0), "no pods wanted"),
+    (deployment("web", minReadySeconds=2), "1 of 1 pods ready"),
+    (workload("StatefulSet", "db", pod_spec()), "1 of 1 pods ready"),
+    (workload("DaemonSet", "agent", pod_spec()), "1 of 1 pods ready"),
+    (workload("DaemonSet", "agent", pod_spec(nodeSelector={"no": "where"})), "no pods wanted"),
+    (workload("ReplicaSet", "web", pod_spec()), "1 of 1 pods ready"),
+    (job("migrate", shell("exit 0")), "completed"),
+    (pod("one", pod_spec()), "1 of 1 pods ready"),
+    (pod("one", pod_spec(shell("exit 0"), restartPolicy="Never")), "completed"),
+], ids=lambda value: value["kind"] if isinstance(value, dict) else None)
+def test_what_comes_up_is_told(rollouts: Rollouts, obj: Object, outcome: str) -> None:
+    [ref] = rollouts.create(obj)
+
+    rollouts.wait(ref)
+
+    assert rollouts.outcome(ref) == outcome
+    assert StepStarted("rollout", str(ref)) in rollouts.events
+
+
+def test_a_rollout_that_is_over_is_told_as_such(rollouts: Rollouts) -> None:
+    [ref] = rollouts.create(deployment("web"))
+    rollouts.wait(ref)
+    rollouts.events.clear()
+
+    rollouts.wait(ref)
+
+    assert [e.cached for e in rollouts.events if isinstance(e, StepFinished)] == [True]
+
+
+def test_there_may_be_nothing_to_wait_for(rollouts: Rollouts) -> None:
+    rollouts.wait(ObjectRef("v1", "ConfigMap", rollouts.namespace, "config"), ObjectRef("batch/v1", "CronJob", rollouts.namespace, "nightly"))
+    assert rollouts.events == []
+
+
+def test_a_paused_deployment_is_not_waited_for(rollouts: Rollouts) -> None:
+    [ref] = rollouts.create(deployment("web", paused=True))
+    rollouts.wait(ref)
+    assert "deployment/web is paused" in rollouts.notices()[0]
+
+
+@pytest.mark.parametrize(("strategy", "remark"), [
+    ({"type": "OnDelete"}, "statefulset/db has updateStrategy OnDelete: 2 pods keep the old version until they are deleted"),
+    ({"rollingUpdate": {"partition": 1}}, "statefulset/db keeps 1 of 2 pods at the old version (partition: 1)"),
+], ids=["OnDelete", "partition"])
+def test_a_stateful_set_that_keeps_old_pods_on_purpose_says_so(rollouts: Rollouts, strategy: Any, remark: str) -> None:
+    [ref] = rollouts.create(workload("StatefulSet", "db", pod_spec(), replicas=2, podManagementPolicy="Parallel", updateStrategy=strategy))
+    rollouts.wait(ref)
+    change(rollouts.kube, ref, {"template": {"metadata": {"labels": {"version": "2"}}}})
+
+    rollouts.wait(ref)
+
+    assert rollouts.notices() == [remark]
+
+
+def test_a_daemon_set_that_keeps_old_pods_on_purpose_says_so(rollouts: Rollouts) -> None:
+    [ref] = rollouts.create(workload("DaemonSet", "agent", pod_spec(), updateStrategy={"type": "OnDelete"}))
+    rollouts.wait(ref)
+    change(rollouts.kube, ref, {"template": {"metadata": {"labels": {"version": "2"}}}})
+
+    rollouts.wait(ref)
+
+    assert rollouts.notices() == ["daemonset/agent has updateStrategy OnDelete: 1 pods keep the old version until they are deleted"]
+
+
+def test_one_restart_while_a_database_comes_up_is_no_failure(rollouts: Rollouts) -> None:
+    flag = {"name": "flag", "emptyDir": {}}
+    script = "if [ -e /flag/seen ]; then exec sleep 100; fi; touch /flag/seen; echo no database; exit 1"
+    spec = pod_spec(shell(script, volumeMounts=[{"name": "flag", "mountPath": "/flag"}]), volumes=[flag])
+
+    rollouts.wait(*rollouts.create(workload("Deployment", "web", spec, minReadySeconds=1)))
+
+
+def test_an_old_pod_that_crashes_is_not_the_new_ones_failure(rollouts: Rollouts) -> None:
+    [ref] = rollouts.create(deployment("web", shell("exit 3"), minReadySeconds=5))
+    with pytest.raises(RolloutError):
+        rollouts.wait(ref)
+    change(rollouts.kube, ref, {"template": {"spec": {"containers": [container(readinessProbe=_slow())]}}})
+
+    rollouts.wait(ref)
+
+
+def test_a_broken_stateful_set_can_be_mended(rollouts: Rollouts) -> None:
+    [ref] = rollouts.create(workload("StatefulSet", "db", pod_spec(container(readinessProbe={"exec": {"command": ["false"]}}))))
+    with pytest.raises(RolloutError):
+        rollouts.wait(ref, timeout=2)
+    change(rollouts.kube, ref, {"template": {"spec": {"containers": [container()]}}})
+
+    rollouts.wait(ref)
+
+    assert any("pod db-0 of an earlier version was not ready" in n for n in rollouts.notices())
+
+
+def test_what_takes_longer_says_what_it_waits_for(rollouts: Rollouts) -> None:
+    [ref] = rollouts.create(deployment("web", container(readinessProbe=_slow(4))))
+    rollouts.wait(ref)
+    assert rollouts.progress()[0].startswith("0 of 1 pods ready, web-")
+
+
+def test_a_rollout_can_be_called_off(rollouts: Rollouts) -> None:
+    cancel = Cancel()
+    [ref] = rollouts.create(deployment("web", container(readinessProbe={"exec": {"command": ["false"]}})))
+    timer = threading.Timer(0.3, cancel.cancel)
+    timer.start()
+    with pytest.raises(Cancelled):
+        rollouts.wait(ref, cancel=cancel)
+    timer.join()
+
+
+def _slow(seconds: int = 2) -> Any:
+    return {"exec": {"command": ["true"]}, "initialDelaySeconds": seconds, "periodSeconds": 1}
+
+
+# --- what does not come up
+
+FAILURES: dict[str, tuple[Callable[[], Object], tuple[str, ...]]] = {
+    "an image that is not on the node": (
+        lambda: deployment("web", container(image="nowhere:1", imagePullPolicy="Never")),
+        ("deployment/web did not come up: pod web-", "(container web) cannot start: image 'nowhere:1' is not on node", "Never")),
+    "an image reference that is none": (
+        lambda: deployment("web", container(image="Not/Valid:1")),
+        ("'Not/Valid:1' is not a valid image reference", "repository name must be lowercase")),
+    "a ConfigMap that is missing": (
+        lambda: deployment("web", container(envFrom=[{"configMapRef": {"name": "hello-config"}}])),
+        ("(container web) cannot start: ConfigMap 'hello-config' does not exist in namespace {namespace}", "Add the ConfigMap to the manifests")),
+    "a Secret that is missing": (
+        lambda: deployment("web", container(env=[_from("secretKeyRef", "hello-secret", "token")])),
+        ("Secret 'hello-secret' does not exist in namespace {namespace}", "kubectl create secret generic hello-secret")),
+    "a key that is missing": (
+        lambda: deployment("web", container(env=[_from("configMapKeyRef", "present", "colour")])),
+        ("ConfigMap 'present' in namespace {namespace} has no key 'colour'",)),
+    "a mounted ConfigMap that is missing": (
+        lambda: _mounting({"configMap": {"name": "hello-files"}}),
+        ("cannot start: ConfigMap 'hello-files' does not exist in namespace {namespace}",)),
+    "a mounted key that is missing": (
+        lambda: _mounting({"configMap": {"name": "present", "items": [{"key": "page", "path": "x"}]}}),
+        ("cannot start: ConfigMap 'present' in namespace {namespace} has no key 'page'",)),
+    "a mounted Secret that is missing": (
+        lambda: _mounting({"secret": {"secretName": "hello-certificate"}}),
+        ("cannot start: Secret 'hello-certificate' does not exist in namespace {namespace}",)),
+    "a host path that is missing": (
+        lambda: _mounting({"hostPath": {"path": "/no/such/path", "type": "Directory"}}),
+        ("hostPath type check failed: /no/such/path is not a directory", "on the node")),
+    "a command that is not in the image": (
+        lambda: deployment("web", container("no-such-program", "--port")),
+        ('cannot start: exec: "no-such-program": executable file not found', "The manifest's command (no-such-program --port)")),
+    "a working directory that cannot be": (
+        lambda: deployment("web", container(workingDir="/etc/passwd")),
+        ("(container web) cannot start: Cannot mkdir: /etc/passwd is not a directory",)),
+    "an image that runs as root and must not": (
+        lambda: deployment("web", container(securityContext={"runAsNonRoot": True})),
+        ("the manifest asks for runAsNonRoot, and the image runs as root", "USER 1000")),
+    "more CPU than there is": (
+        lambda: deployment("web", container(resources={"requests": {"cpu": "1k"}})),
+        ("gets no node: 0/1 nodes are available: 1 Insufficient cpu (the nodes have", "Lower resources.requests.cpu")),
+    "a node that does not exist": (
+        lambda: workload("Deployment", "web", pod_spec(nodeSelector={"disk": "ssd"})),
+        ("gets no node: 0/1 nodes are available", "No node has the labels the pod asks for (disk=ssd)")),
+    "a claim that is missing": (
+        lambda: _mounting({"persistentVolumeClaim": {"claimName": "data"}}),
+        ("gets no node: PersistentVolumeClaim 'data' does not exist in namespace {namespace}",)),
+    "a claim that nobody binds": (
+        lambda: _mounting({"persistentVolumeClaim": {"claimName": "unbound"}}),
+        ("gets no node", "unbound immediate PersistentVolumeClaims; claim 'unbound': storageclass.storage.k8s.io \"no-such\" not found")),
+    "a crash": (
+        lambda: deployment("web", shell("echo starting; echo cannot find the database >&2; exit 3"), minReadySeconds=5),
+        ("(container web) crashes with exit code 3 (2 times so far)", "starting", "cannot find the database")),
+    "a command that ends by itself": (
+        lambda: deployment("web", shell("echo all done"), minReadySeconds=5),
+        ("ends by itself with exit code 0", "all done", "belongs into a Job")),
+    "too little memory": (
+        lambda: deployment("web", container("tail", "/dev/zero", resources={"limits": {"memory": "16Mi"}}), minReadySeconds=5),
+        ("OOMKilled", "it needs more memory than its limit of 16Mi", "resources.limits.memory")),
+    "a crash of an init container": (
+        lambda: workload("Deployment", "web", pod_spec(initContainers=[shell("echo no tables; exit 5", name="migrate")])),
+        ("(init container migrate) crashes with exit code 5", "no tables")),
+    "a liveness probe that kills": (
+        lambda: deployment("web", shell("sleep 100", livenessProbe={**_probe("echo I am ill; exit 1"), "failureThreshold": 1}), minReadySeconds=30),
+        ("is restarted because its liveness probe (exec sh -c echo I am ill; exit 1) fails: I am ill", "more time")),
+    "a readiness probe that can never pass": (
+        lambda: deployment("web", container(readinessProbe={"exec": {"command": ["no-such-probe"]}, "periodSeconds": 1})),
+        ("its readiness probe (exec no-such-probe) does not pass", "executable file not found", "The readinessProbe's command is not in the image")),
+    "a quota that is used up": (
+        lambda: deployment("web", container(resources={"limits": {"memory": "2Gi"}, "requests": {"memory": "2Gi"}})),
+        ("deployment/web cannot create its pods", "exceeded quota", "kubectl describe resourcequota")),
+    "a quota that a StatefulSet exceeds": (
+        lambda: workload("StatefulSet", "db", pod_spec(container(resources={"limits": {"memory": "2Gi"}, "requests": {"memory": "2Gi"}}))),
+        ("statefulset/db cannot create its pods", "exceeded quota")),
+    "a service account that is missing": (
+        lambda: workload("Deployment", "web", pod_spec(serviceAccountName="robot")),
+        ("deployment/web cannot create its pods", "robot", "Add the ServiceAccount")),
+    "a Job that fails": (
+        lambda: job("migrate", shell("echo cannot migrate; exit 4"), backoffLimit=0),
+        ("job/migrate did not complete: pod migrate-", "crashes with exit code 4", "(Job has reached the specified backoff limit)", "cannot migrate")),
+    "a pod that ends": (
+        lambda: pod("once", pod_spec(shell("echo oh no; exit 6"), restartPolicy="Never")),
+        ("pod/once did not come up: pod once (container web) crashes with exit code 6", "oh no")),
+    "a Deployment that makes no progress": (
+        lambda: deployment("web", container(readinessProbe={**_probe("echo not yet; exit 1")}), progressDeadlineSeconds=2),
+        ("its readiness probe (exec sh -c echo not yet; exit 1) does not pass: not yet", "has timed out progressing")),
+    "an image whose registry does not answer": (
+        lambda: deployment("web", container(image="localhost:5999/hello:1")),
+        ("image 'localhost:5999/hello:1' cannot be pulled", "connection refused", "Can the cluster's nodes reach localhost:5999?")),
+}
+
+
+SURROUNDINGS: dict[str, Object] = {   # what a failure with this word in its name needs around it
+    "key": {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "present"}, "data": {"a": "b"}},
+    "quota": {"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "small"}, "spec": {"hard": {"requests.memory": "1Gi"}}},
+    "nobody": {"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": "unbound"},
+               "spec": {"accessModes": ["ReadWriteOnce"], "storageClassName": "no-such", "resources": {"requests": {"storage": "1Gi"}}}},
+}
+
+
+def _from(kind: str, name: str, key: str) -> Any:
+    return {"name": "VALUE", "valueFrom": {kind: {"name": name, "key": key}}}
+
+
+def _mounting(volume: Any) -> Object:
+    mounts = [{"name": "files", "mountPath": "/files"}]
+    return workload("Deployment", "web", pod_spec(container(volumeMounts=mounts), volumes=[{"name": "files", **volume}]))
+
+
+def _probe(script: str) -> Any:
+    return {"exec": {"command": ["sh", "-c", script]}, "periodSeconds": 1}
+
+
+@pytest.mark.parametrize("planted", FAILURES)
+def test_what_does_not_come_up_is_explained_before_the_deadline(rollouts: Rollouts, planted: str) -> None:
+    make, expected = FAILURES[planted]
+    rollouts.create(*[obj for word, obj in SURROUNDINGS.items() if word in planted])
+
+    error = rollouts.fails(make())
+
+    told = "\n".join((error.message, error.hint, *error.details))
+    for text in expected:
+        assert text.format(namespace=rollouts.namespace) in told
