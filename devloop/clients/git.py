@@ -1,0 +1,45 @@
+"""What git says of a directory, for tags."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from devloop.cancel import Cancel
+from devloop.clients.process import capture
+from devloop.errors import ConfigError
+
+ABBREVIATED = 12   # what git itself comes to in a big repository; its own choice would change as the repository grows
+
+
+@dataclass(frozen=True)
+class GitState:
+    """`sha` abbreviated; `branch` empty where HEAD is detached; `dirty`: something below the directory is not committed."""
+
+    sha: str
+    branch: str
+    dirty: bool
+
+
+def state(directory: Path, environ: Mapping[str, str], cancel: Cancel | None = None) -> GitState:
+    """Raises `ConfigError` where there is no git, no repository or no commit yet."""
+    # one process for all three; no optional locks, because a refreshed index would disturb a git that works beside us
+    argv = ["git", "-C", str(directory), "status", "--porcelain=v2", "--branch", "--untracked-files=normal", "--", "."]
+    try:
+        done = capture(argv, environ={**environ, "LC_ALL": "C", "GIT_OPTIONAL_LOCKS": "0"}, cancel=cancel or Cancel())
+    except OSError as error:
+        raise _unusable(f"git cannot be run ({(error.strerror or str(error)).lower()})", "Install git") from error
+    if done.code:
+        said = done.errors.strip().removeprefix("fatal: ").partition("\n")[0]
+        raise _unusable(f"git cannot tell the state of {directory}: {said}", "Make it a git repository ('git init', and a commit)")
+    head = dict(line[2:].partition(" ")[::2] for line in done.output.splitlines() if line.startswith("# branch."))
+    sha, branch = head.get("branch.oid", "(initial)"), head.get("branch.head", "(detached)")
+    if sha == "(initial)":
+        raise _unusable(f"the git repository of {directory} has no commit yet", "Commit something")
+    dirty = any(not line.startswith("#") for line in done.output.splitlines())
+    return GitState(sha[:ABBREVIATED], "" if branch == "(detached)" else branch, dirty)
+
+
+def _unusable(what: str, remedy: str) -> ConfigError:
+    return ConfigError(f"the image tag needs git, but {what}.", hint=f"{remedy}, or choose 'tag: inputDigest' in devloop.yaml.")
