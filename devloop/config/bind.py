@@ -17,7 +17,7 @@ from devloop.config.suggest import did_you_mean, words
 from devloop.config.tree import Items, Map, Node, Scalar, join
 from devloop.config.unknown import TOP, nearest_key
 
-_INTEGER = re.compile(r"-?(0|[1-9][0-9]*)")
+_INTEGER = re.compile(r"-?(0|[1-9][0-9]{0,17})")
 _BOOLEAN = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
 _INVALID: Final = object()
 """Stands for a value that a problem was reported for."""
@@ -34,8 +34,8 @@ class Binder:
         if isinstance(node, Scalar):
             return self._scalar(node, shape)
         if isinstance(node, Items) and shape.items:
-            items = shape.items
-            return [value for value in (self.bind(each, items) for each in node.nodes) if value is not _INVALID]
+            items = [self.bind(each, shape.items) for each in node.nodes]
+            return items if _INVALID not in items else _INVALID  # not without the invalid ones: pydantic tells places by index
         if isinstance(node, Map) and shape.model:
             return self._model(node, shape.model)
         if isinstance(node, Map) and shape.values:

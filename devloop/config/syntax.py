@@ -38,9 +38,11 @@ def _locate(source: Source, problem: str, context: str, noticed: int, begun: int
         return begun, f"this {source.text[begun]} is never closed", 1
     if "flow" in context and (variable := re.compile(r"\$\{[^\s}]*}?").match(source.text, max(0, noticed - 1))):
         return noticed - 1, f'quote it, "{variable[0]}": inside of {{...}} and [...] YAML takes its braces for a map', len(variable[0])
+    if "flow node" in context:
+        return noticed, "expected a value" if source.text[noticed:].strip() else "the file ends inside of {...} or [...]", 1
     if "flow" in context:
         return begun, f"this '{source.text[begun]}' is not closed, or a ',' is missing in it", 1
-    if "scanning an alias" in context or "scanning an anchor" in context or "cannot start any token" in problem:
+    if re.search("scanning an? (alias|anchor|tag)", context) or "cannot start any token" in problem:
         first = noticed if "token" in problem else begun
         return first, f"quote a value that begins with '{source.text[first]}'", 1
     if "escape" in problem:
@@ -53,9 +55,11 @@ def _locate(source: Source, problem: str, context: str, noticed: int, begun: int
     if "expected ':'" in problem:
         unfinished = source.lines[source.position(begun).line - 1].strip()
         return begun, "expected 'key: value'" + (", with a space after the ':'" if ":" in unfinished else ""), len(unfinished)
+    if "sequence entries are not allowed" in problem:
+        return noticed, "a list cannot begin within a line: put '- ' on a line of its own", 1
     if "block" in context and before.strip(" -"):
         quote = "something follows a value that has ended; quote the whole value (in single quotes, ' is written '')"
         return noticed, _BRACES if "{{" in line else quote, 1
-    if "block" in context or "mapping values" in problem:
+    if "block" in context or "mapping values" in problem or "<document start>" in problem:
         return start + len(line) - len(line.lstrip()), _UNFITTING, len(line.strip())
     return noticed, f"no valid YAML: {problem}", 1

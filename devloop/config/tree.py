@@ -15,7 +15,7 @@ from yaml.resolver import Resolver
 
 from devloop.config import syntax
 from devloop.config.problems import Position, Problem, Source
-from devloop.config.variables import VARIABLE, substitute
+from devloop.config.variables import VARIABLE, Fault, substitute
 
 MAX_DEPTH = 50
 MAX_VALUES = 10_000
@@ -217,14 +217,15 @@ class _Reader:
         at = self._at(event)
         if not faults and text == event.value:
             return Scalar(at, text, kind or "text", event.value)
-        in_file = list(VARIABLE.finditer(self._source.text, *self._extent(event)))
-        problem = None
-        if faults:
-            fault = faults[0]
-            where = in_file[fault.number] if fault.number < len(in_file) else None
-            at_fault = self._source.position(where.start(), len(where[0])) if where else at
-            problem = Problem(at_fault, "", fault.text, fault.unset)
+        problem = self._fault(event, faults[0]) if faults else None
         return Scalar(at, text, "variable" if "${" in event.value else kind or "text", event.value, problem)
+
+    def _fault(self, event: yaml.ScalarEvent, fault: Fault) -> Problem:
+        """At the variable's own place, if it stands in the file as it does in the value (in quotes it could hold escapes)."""
+        in_file = list(VARIABLE.finditer(self._source.text, *self._extent(event)))
+        where = in_file[fault.number] if fault.number < len(in_file) else None
+        at = self._source.position(where.start(), len(where[0])) if where else self._at(event)
+        return Problem(at, "", fault.text, fault.unset)
 
     def _check_tag(self, event: yaml.CollectionStartEvent, expected: str) -> None:
         if event.tag not in (None, "!", _TAG + expected):

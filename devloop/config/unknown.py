@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import cache
+from functools import cache, lru_cache
 
 from devloop.config.models import File, Model
 from devloop.config.shapes import fields, places
@@ -13,6 +13,7 @@ _HOME = 0.1
 """How much more another place's key must be like the word than one of the place where it stands."""
 
 
+@lru_cache
 def nearest_key(word: str, model: type[Model]) -> tuple[str, str]:
     """The place and the key that `word` in a map of `model` most likely stands for. The place is empty for that very map, a path
     relative to it below it, a path from the top of the file elsewhere. Two empty texts where nothing comes near."""

@@ -32,6 +32,11 @@ BROKEN = [
     ("a: {{B}}-{{C}}\n", f"1:9: {BRACES}"),
     ("- *.yaml\n", "1:3: quote a value that begins with '*'"),
     ("a: &!x\n", "1:4: quote a value that begins with '&'"),
+    (" a: 1\nb: 2\n", f"2:1: {UNFITTING}"),
+    ("a: - b\n", "1:4: a list cannot begin within a line: put '- ' on a line of its own"),
+    ("a: {b: 1, c:", "1:13: the file ends inside of {...} or [...]"),
+    ("a: [b,\n", "2:1: the file ends inside of {...} or [...]"),
+    ("a: [}]\n", "1:5: expected a value"),
     ("a: @x\n", "1:4: quote a value that begins with '@'"),
     ("a: `x`\n", "1:4: quote a value that begins with '`'"),
     ("a: %x\n", "1:4: quote a value that begins with '%'"),
@@ -57,7 +62,7 @@ def test_what_is_no_yaml_is_told_in_plain_words(text, message, loader):
 
 @pytest.mark.parametrize(("text", "message"), [
     ('a: "\\q"\n', "1:5: in double quotes a backslash begins an escape: write \\\\, or use single quotes"),
-    ("a: 1\n...\nfoo\n", "3:1: no valid YAML: did not find expected <document start>"),
+    ("a: !<x\n", "1:4: quote a value that begins with '!'"),
     ("%YAML 2.0\n---\na: 1\n", "1:1: no valid YAML: found incompatible YAML document"),
 ])
 def test_what_the_two_parsers_place_or_word_differently(text, message):

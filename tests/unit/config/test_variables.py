@@ -41,6 +41,10 @@ def test_in_text_of_several_lines_the_line_of_the_variable_is_told(refusal):
     assert error.details == ("   6 |     $$ ${NO}", "     |        ^^^^^")
 
 
+def test_a_variable_written_with_escapes_is_told_at_the_value(refusal):
+    assert refusal(HEAD + 'deploy:\n  namespace: "a\\x24{NO}"\n').message.startswith("devloop.yaml:4:14: deploy.namespace: the environment")
+
+
 @pytest.mark.parametrize("value", ["${PORT}", "'${PORT}'", "${NO:-8080}", '"80${EIGHTY}"'])
 def test_a_number_may_come_from_the_environment(read, value):
     text = HEAD + f"portForward:\n  - resource: service/x\n    port: 1\n    localPort: {value}\n"
