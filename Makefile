@@ -2,7 +2,7 @@
 # make unit    the fast tests: no Docker, no cluster
 # make test    check and all tests, on a real Docker Engine and Kubernetes; sets up what is missing (root on Debian 12)
 # make demo    the example on that cluster, and what its port answers
-# make bench   the benchmarks
+# make bench   the benchmarks, one after the other (they want kubectl to compare with)
 # make clean   removes what make made here; `tests/cluster/down` ends the cluster
 
 PYTHON ?= python3
@@ -38,7 +38,9 @@ demo: cluster
 	examples/demo build/demo/bin/devloop
 
 bench: setup cluster
-	$(BIN)/python -m bench
+	@for benchmark in bench/*.py; do \
+	  KUBECONFIG=$${DEVLOOP_TEST_KUBECONFIG:-$$(tests/cluster/up)} $(BIN)/python $$benchmark || exit 1; \
+	done
 
 clean:
 	rm -rf .venv build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
