@@ -1,0 +1,101 @@
+"""One stream of events, from every thread, to one reader."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections import deque
+from collections.abc import Callable
+
+from devloop.events import Event, LogLine, StepOutput
+from devloop.report.reporter import OutputClosed, Reporter
+
+LIMIT = 1 << 21        # characters of lines that may wait to be shown
+
+
+def hang_up() -> None:
+    """Ask this process for an orderly end, as a closed pipe asks: the reader has gone."""
+    if hasattr(signal, "pthread_kill"):
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGTERM)
+    else:
+        os.kill(os.getpid(), signal.SIGINT)
+
+
+class Bus:
+    """Hands events to the reporter in the order they came, on a thread of its own: a slow terminal does not hold up the work.
+
+    Lines (logs, builds) wait when more than `LIMIT` are on the way, so memory is bounded and nothing is dropped; other events
+    never wait. A fault of the reporter costs the event it happened on and nothing more; the first is kept in `fault`.
+    """
+
+    def __init__(self, reporter: Reporter, *, on_closed: Callable[[], None] = hang_up) -> None:
+        """`on_closed` is called once, from the bus' thread, if the output is closed; events are dropped from then on."""
+        self._reporter = reporter
+        self._on_closed = on_closed
+        self._lock = threading.Lock()
+        self._news = threading.Condition(self._lock)
+        self._room = threading.Condition(self._lock)
+        self._queue: deque[Event] = deque()
+        self._held = 0
+        self._idle = False
+        self._ending = False
+        self.output_closed = False
+        self.fault: BaseException | None = None
+        self._thread = threading.Thread(target=self._run, name="report", daemon=True)
+        self._thread.start()
+
+    def emit(self, event: Event) -> None:
+        """Safe from every thread; after `close` events are dropped."""
+        with self._lock:
+            if isinstance(event, (LogLine, StepOutput)):
+                while self._held > LIMIT and not self._ending:
+                    self._room.wait()
+                self._held += len(event.line) + 100
+            if self._ending:
+                return
+            self._queue.append(event)
+            if self._idle:
+                self._idle = False
+                self._news.notify()
+
+    def close(self) -> None:
+        """Show what was emitted before, then end."""
+        with self._lock:
+            self._ending = True
+            self._news.notify()
+            self._room.notify_all()
+        self._thread.join()
+
+    def _run(self) -> None:
+        while True:
+            batch, ending = self._take()
+            for event in batch:
+                self._guard(lambda event=event: self._reporter.report(event))  # type: ignore[misc]
+            self._guard(self._reporter.flush)
+            if ending:
+                self._guard(self._reporter.close)
+                return
+
+    def _take(self) -> tuple[deque[Event], bool]:
+        """What has come, or nothing when the reporter's tick is due; and whether that was the last."""
+        with self._lock:
+            if not self._queue and not self._ending:
+                self._idle = True
+                self._news.wait(self._reporter.tick or None)
+                self._idle = False
+            batch, self._queue = self._queue, deque()
+            self._held = 0
+            self._room.notify_all()
+            return batch, self._ending
+
+    def _guard(self, act: Callable[[], None]) -> None:
+        if self.output_closed:
+            return
+        try:
+            act()
+        except OutputClosed:
+            self.output_closed = True
+            self._on_closed()
+        except Exception as error:  # noqa: BLE001 - whatever it is, the work goes on
+            self.fault = self.fault or error
