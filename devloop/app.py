@@ -11,10 +11,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from devloop import cluster
+from devloop.cluster import Cluster, guard, identify
 from devloop.config import Loaded, load
 from devloop.config.models import Artifact, Config, PortForward, parse_duration
-from devloop.context import BuildContext, DigestCache, analyse
+from devloop.context import BuildContext, DigestCache, analyse, cache_directory, watch_roots
 from devloop.events import Emit, SessionStarted
 from devloop.model import ImageRef
 from devloop.pipeline import Pipeline
@@ -53,9 +53,10 @@ class App:
         self.environ = environ
         self.force = False      # take over fields that another manager of the objects has set
         self._open = ExitStack()
-        self._cache = DigestCache()
+        self._cache = DigestCache(cache_directory(environ))
 
     def close(self) -> None:
+        self._cache.save()
         self._open.close()
 
     # --- parts
@@ -109,6 +110,10 @@ class App:
         return kube
 
     @cached_property
+    def cluster(self) -> Cluster:
+        return identify(self.kube)
+
+    @cached_property
     def namespace(self) -> str:
         return self.options.namespace or self.config.deploy.namespace or self.kube.namespace
 
@@ -136,17 +141,16 @@ class App:
 
     def greet(self, command: str) -> None:
         """Refuse a cluster that is not ours to touch, then say where we are. Raises `UsageError`, `UnreachableError`."""
-        found = cluster.identify(self.kube)
-        reason = cluster.guard(found, command=command, named_in_config=bool(self.config.deploy.kube_context),
-                               named_by_flag=bool(self.options.kube_context))
+        reason = guard(self.cluster, command=command, named_in_config=bool(self.config.deploy.kube_context),
+                       named_by_flag=bool(self.options.kube_context))
         self.kube.get("/version")
-        self.emit(SessionStarted(command, self.config.name, self.kube.context, self.namespace, found.kind, reason))
+        self.emit(SessionStarted(command, self.config.name, self.kube.context, self.namespace, self.cluster.kind, reason))
 
     @cached_property
     def publisher(self) -> Publisher:
         from devloop.publish.shared import SharedEngine
 
-        return SharedEngine(self.engine, self.kube, cluster.identify(self.kube).kind)
+        return SharedEngine(self.engine, self.kube, self.cluster.kind)
 
     @cached_property
     def deployer(self) -> Deployer:
@@ -174,7 +178,7 @@ class App:
 
     def plan(self, changed: frozenset[Path] | None, pipeline: Pipeline) -> Plan:
         """`changed` None: everything. An artifact that could not be analysed yet depends on all of its context."""
-        artifacts = {a.image: pipeline.known.contexts.get(a.image) or Unknown(self.base / a.context)
+        artifacts = {a.image: pipeline.known.contexts.get(a.image) or Unknown(watch_roots(a, self.base))
                      for a in self.config.build.artifacts}
         requires = {a.image: [r.image for r in a.requires] for a in self.config.build.artifacts}
         return plan(changed, artifacts, pipeline.manifests, requires)
@@ -201,9 +205,9 @@ class App:
 
 @dataclass(frozen=True)
 class Unknown(Dependent):
-    """An artifact whose Dockerfile could not be read yet: anything in its context may mend that."""
+    """An artifact whose Dockerfile could not be read yet: anything in or beside its context may mend that."""
 
-    context: Path
+    roots: tuple[Path, ...]
 
     def depends_on(self, path: Path) -> bool:
-        return self.context == path or self.context in path.parents
+        return any(root == path or root in path.parents for root in self.roots)

@@ -27,6 +27,9 @@ cli = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
+config = typer.Typer(help="Look at devloop.yaml.", no_args_is_help=True)
+cli.add_typer(config, name="config")
+
 Output = Literal["auto", "plain", "json"]
 OPTIONS: dict[str, tuple[Any, Any]] = {   # what every command takes: name → (type, default)
     "filename": (Annotated[Path, typer.Option("--filename", "-f", help="The config file.")], Path("devloop.yaml")),
@@ -46,23 +49,26 @@ BuildArtifacts = Annotated[Path | None, typer.Option("--build-artifacts", "-a",
 # no `from __future__ import annotations` here: typer reads the annotations as objects
 
 
-def command(function: Callable[..., None]) -> Callable[..., None]:
-    """Make `function(app, **flags)` a command: with its own flags and those that every command takes."""
-    own = list(inspect.signature(function).parameters.values())[1:]
-    shared = [inspect.Parameter(k, inspect.Parameter.KEYWORD_ONLY, default=d, annotation=t) for k, (t, d) in OPTIONS.items()]
+def command(group: typer.Typer) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Make ``function(app, **flags)`` a command of `group`: with its own flags and those that every command takes."""
+    def decorate(function: Callable[..., None]) -> Callable[..., None]:
+        own = list(inspect.signature(function).parameters.values())[1:]
+        shared = [inspect.Parameter(k, inspect.Parameter.KEYWORD_ONLY, default=d, annotation=t) for k, (t, d) in OPTIONS.items()]
 
-    @functools.wraps(function)
-    def run(**flags: Any) -> None:
-        options = {key: flags.pop(key) for key in OPTIONS}
-        raise typer.Exit(_guarded(function, options, flags))
+        @functools.wraps(function)
+        def run(**flags: Any) -> None:
+            options = {key: flags.pop(key) for key in OPTIONS}
+            raise typer.Exit(_guarded(function, options, flags))
 
-    run.__signature__ = inspect.Signature(own + shared)  # type: ignore[attr-defined]
-    run.__annotations__ = {p.name: p.annotation for p in own + shared}
-    cli.command()(run)
-    return run
+        run.__signature__ = inspect.Signature(own + shared)  # type: ignore[attr-defined]
+        run.__annotations__ = {p.name: p.annotation for p in own + shared}
+        group.command()(run)
+        return run
+
+    return decorate
 
 
-@command
+@command(cli)
 def dev(app: "App", no_cleanup: Annotated[bool, typer.Option("--no-cleanup", help="Leave what was deployed when it ends.")] = False,
         port_forward: Annotated[bool, typer.Option("--port-forward/--no-port-forward", help="Forward the config's ports.")] = True,
         force: Force = False) -> None:
@@ -73,7 +79,7 @@ def dev(app: "App", no_cleanup: Annotated[bool, typer.Option("--no-cleanup", hel
     dev(app, cleanup=not no_cleanup, port_forward=port_forward)
 
 
-@command
+@command(cli)
 def run(app: "App", tail: Annotated[bool, typer.Option("--tail", help="Follow the logs afterwards, until Ctrl-C.")] = False,
         port_forward: Annotated[bool | None, typer.Option(
             "--port-forward/--no-port-forward", help="Forward the config's ports until Ctrl-C. Default: with --tail.",
@@ -86,7 +92,7 @@ def run(app: "App", tail: Annotated[bool, typer.Option("--tail", help="Follow th
     commands.run(app, tail=tail, port_forward=port_forward)
 
 
-@command
+@command(cli)
 def build(app: "App", file_output: FileOutput = None) -> None:
     """Build the images."""
     from devloop import commands
@@ -94,7 +100,7 @@ def build(app: "App", file_output: FileOutput = None) -> None:
     commands.build(app, file_output=file_output)
 
 
-@command
+@command(cli)
 def deploy(app: "App", build_artifacts: BuildArtifacts = None, force: Force = False) -> None:
     """Deploy images that are built already, and wait until they run."""
     from devloop import commands
@@ -103,7 +109,7 @@ def deploy(app: "App", build_artifacts: BuildArtifacts = None, force: Force = Fa
     commands.deploy(app, build_artifacts=build_artifacts)
 
 
-@command
+@command(cli)
 def render(app: "App", file_output: Annotated[Path | None, typer.Option("-o", "--file-output", help="Write to this file.")] = None,
            build_artifacts: BuildArtifacts = None) -> None:
     """Print the manifests as they would be deployed."""
@@ -112,12 +118,20 @@ def render(app: "App", file_output: Annotated[Path | None, typer.Option("-o", "-
     commands.render(app, file_output=file_output, build_artifacts=build_artifacts)
 
 
-@command
+@command(cli)
 def delete(app: "App") -> None:
     """Delete what was deployed; volumes and namespaces that were there before stay."""
     from devloop import commands
 
     commands.delete(app)
+
+
+@command(config)
+def view(app: "App") -> None:
+    """Print the config as it is in force, with the file and line that each value came from."""
+    from devloop.config.view import view
+
+    sys.stdout.write(view(app.loaded))
 
 
 @cli.command()

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from devloop.app import App
 from devloop.cancel import Cancel
-from devloop.deploy.manifests import to_yaml
+from devloop.deploy.documents import to_yaml
 from devloop.errors import Cancelled, ConfigError, DevloopError, UsageError
 from devloop.events import Emit, GenerationFinished, GenerationStarted
 from devloop.interrupt import interruptible, stay

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import threading
 import traceback
 from collections.abc import Sequence
@@ -13,6 +14,7 @@ from devloop.app import App
 from devloop.cancel import Cancel
 from devloop.config import Loaded
 from devloop.config.models import PortForward
+from devloop.context import differs, watch_roots
 from devloop.errors import Cancelled, DevloopError
 from devloop.events import ConfigReloaded, Event, ObjectApplied
 from devloop.interrupt import interrupts
@@ -51,6 +53,8 @@ class Session:
         app.engine.ping()
         self._namespaces = frozenset({app.namespace})
         self._pipeline = Pipeline(app.config, app.base, app, self._emit)
+        self._loop = Loop(self, app.emit, queue)
+        self._saves = Saves(self._pipeline)
         self._watcher = Watcher(self._roots(), relevant=self._relevant, deliver=self._saved, emit=app.emit)
 
     def run(self, *, cleanup: bool) -> None:
@@ -60,7 +64,7 @@ class Session:
             self._forwarder = self.app.forward(streams, self._forwards())
             self._watcher.start()
             streams.callback(self._watcher.stop)
-            Loop(self, self.app.emit, self._queue).run()
+            self._loop.run()
             if cleanup:
                 self._clean_up()
 
@@ -95,6 +99,7 @@ class Session:
                 self._pipeline.run(plan, cancel)
                 self._watcher.update(self._roots())      # a Dockerfile may have come to depend on more
                 self._queue.put(GenerationDone(None))
+                self._pipeline.prune()
             except DevloopError as error:
                 self._queue.put(GenerationDone(error))
             except Exception as error:  # noqa: BLE001 - a fault of ours must not end the loop
@@ -120,14 +125,17 @@ class Session:
         roots += [Root(path) for path in self._pipeline.manifests.roots]
         for artifact in self.app.config.build.artifacts:
             context = contexts.get(artifact.image)
-            roots += [Root(path) for path in (context.roots if context else (self.app.base / artifact.context,))]
+            roots += [Root(path) for path in (context.roots if context else watch_roots(artifact, self.app.base))]
         return roots
 
     def _relevant(self, path: Path) -> bool:
         return path == self.config_file or not self.app.plan(frozenset({path}), self._pipeline).nothing
 
     def _saved(self, paths: frozenset[Path]) -> None:
-        self._queue.put(FilesChanged(paths))
+        """A save that changed nothing counts only where it may be a wish to try again."""
+        changed = self._saves.changed(paths)
+        if paths := paths if self._loop.failed else changed:
+            self._queue.put(FilesChanged(paths))
 
     def _clean_up(self) -> None:
         """Take away what was deployed, in bounded time; a cluster that has gone keeps it, and we say so."""
@@ -140,6 +148,31 @@ class Session:
             self.app.emit(failure(error))
         finally:
             timer.cancel()
+
+
+class Saves:
+    """Which dirty paths hold something new. Used by one thread, the watcher's."""
+
+    def __init__(self, pipeline: Pipeline) -> None:
+        self._pipeline = pipeline
+        self._seen: dict[Path, bytes] = {}       # files that are no part of a context: manifests, the config
+
+    def changed(self, paths: frozenset[Path]) -> frozenset[Path]:
+        return frozenset(path for path in paths if self._differs(path))
+
+    def _differs(self, path: Path) -> bool:
+        verified = self._pipeline.known.verified.values()
+        contexts = [c for c in verified if c is not None and path not in c.inputs and c.depends_on(path)]
+        if None in verified or any(differs(c, path) for c in contexts):
+            return True
+        if contexts:
+            return False
+        try:
+            content = hashlib.sha256(path.read_bytes()).digest()
+        except OSError:
+            content = b""
+        before, self._seen[path] = self._seen.get(path), content
+        return content != before
 
 
 def unexpected(error: Exception) -> DevloopError:

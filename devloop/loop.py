@@ -85,6 +85,7 @@ class Loop:
         self._everything = True                          # until a generation that covered everything was live
         self._running: _Running | None = None
         self.generation = 0
+        self.failed = False              # the last generation that ended: the next save retries it, changed or not
 
     def run(self) -> None:
         """Start the first generation and go on until `Stop`; the generation that then runs is cancelled, and awaited for a while."""
@@ -115,7 +116,8 @@ class Loop:
     def _finish(self, error: DevloopError | None) -> None:
         assert self._running is not None
         outcome: Outcome = "live" if error is None else "stale" if isinstance(error, Cancelled) else "failed"
-        if error and outcome == "failed":
+        self.failed = outcome == "failed"
+        if error and self.failed:
             self._emit(failure(error))
         if outcome == "live":
             self._everything = False

@@ -18,7 +18,7 @@ from typing import Protocol
 from devloop.build.builder import Builder, BuildJob
 from devloop.cancel import Cancel
 from devloop.config.models import Artifact, Config
-from devloop.context import BuildContext
+from devloop.context import BuildContext, ContextChanged
 from devloop.deploy.deployer import Deployer, Rollout
 from devloop.deploy.manifests import ManifestSet, Rendered, render
 from devloop.errors import Cancelled
@@ -48,6 +48,7 @@ class Known:
     """What earlier generations found out; replaced, never changed in place, because the watcher's thread reads it."""
 
     contexts: Mapping[str, BuildContext] = field(default_factory=dict)
+    verified: Mapping[str, BuildContext | None] = field(default_factory=dict)     # None while, or since, it could not be told
     built: Mapping[str, BuiltImage] = field(default_factory=dict)
     published: Mapping[str, PublishedImage] = field(default_factory=dict)
 
@@ -82,22 +83,23 @@ class Pipeline:
     def build(self, images: frozenset[str], cancel: Cancel) -> None:
         """Build and publish these artifacts, each as soon as what it requires is there; the first failure ends the others."""
         artifacts = {a.image: a for a in self.config.build.artifacts if a.image in images}
-        if not artifacts:
-            return
+        for artifact in artifacts.values():      # what can be known to fail is told before anything starts
+            self.steps.builder.check(BuildJob(artifact, self._analyse(artifact), ImageRef(artifact.image), artifact.docker.build_args))
+            cancel.check()
         order = TopologicalSorter({i: [r.image for r in a.requires if r.image in artifacts] for i, a in artifacts.items()})
         order.prepare()
         siblings = cancel.child()
         failed: BaseException | None = None
         running: dict[Future[None], str] = {}
         with ThreadPoolExecutor(self.config.build.concurrency or None, thread_name_prefix="build") as pool:
-            while order.is_active() and not (failed and not running):
+            while running or (order.is_active() and not failed):
                 if not failed:
                     running |= {pool.submit(self._build_one, artifacts[i], siblings): i for i in order.get_ready()}
                 done, _ = wait(running, return_when=FIRST_COMPLETED)
                 for future in done:
                     image = running.pop(future)
                     if error := future.exception():
-                        failed = failed if failed and isinstance(error, Cancelled) else failed or error
+                        failed = failed if isinstance(error, Cancelled) and failed else error
                         siblings.cancel("another artifact failed")
                     else:
                         order.done(image)
@@ -106,25 +108,44 @@ class Pipeline:
         if failed:
             raise failed
 
+    def _analyse(self, artifact: Artifact) -> BuildContext:
+        self._learn("verified", artifact.image, None)
+        context = self.steps.analyse(artifact)
+        self._learn("contexts", artifact.image, context)
+        self._learn("verified", artifact.image, context)
+        return context
+
     def _build_one(self, artifact: Artifact, cancel: Cancel) -> None:
         started = time.monotonic()
         self._emit(StepStarted("build", artifact.image))
-        context = self.steps.analyse(artifact)
-        with self._lock:
-            self.known.contexts = {**self.known.contexts, artifact.image: context}
-        cancel.check()
+        built = self._found_or_built(artifact, cancel)
+        self._learn("built", artifact.image, built)
+        self._emit(StepFinished("build", artifact.image, time.monotonic() - started, str(built.ref), built.cached))
+        self._learn("published", artifact.image, self.steps.publisher.publish(built, self._emit, cancel))
+
+    def _found_or_built(self, artifact: Artifact, cancel: Cancel) -> BuiltImage:
         build_args = arguments(artifact, {image: built.ref for image, built in self.known.built.items()})
-        ref = self.steps.tag(artifact, context, build_args)
-        if found := self.steps.builder.find(ref):
-            built = BuiltImage(artifact.image, ref, found, cached=True)
-        else:
-            built = self.steps.builder.build(BuildJob(artifact, context, ref, build_args), self._emit, cancel)
+        context = self.known.contexts[artifact.image]
+        for last in (False, False, True):
+            ref = self.steps.tag(artifact, context, build_args)
+            if found := self.steps.builder.find(ref):
+                return BuiltImage(artifact.image, ref, found, cached=True)
+            try:
+                return self.steps.builder.build(BuildJob(artifact, context, ref, build_args), self._emit, cancel)
+            except ContextChanged:
+                if last:
+                    raise
+                context = self._analyse(artifact)      # saved while it was sent: what is there now has another digest
+        raise AssertionError("unreachable")
+
+    def _learn(self, what: str, image: str, value: object) -> None:
         with self._lock:
-            self.known.built = {**self.known.built, artifact.image: built}
-        self._emit(StepFinished("build", artifact.image, time.monotonic() - started, str(ref), built.cached))
-        published = self.steps.publisher.publish(built, self._emit, cancel)
-        with self._lock:
-            self.known.published = {**self.known.published, artifact.image: published}
+            setattr(self.known, what, {**getattr(self.known, what), image: value})
+
+    def prune(self) -> None:
+        """Remove images of earlier generations that nothing uses."""
+        for image in self.known.built:
+            self.steps.builder.prune(image)
 
     # --- render, deploy, rollout
 

@@ -96,7 +96,7 @@ class Watcher:
         from watchdog import events
 
         class Handler(events.FileSystemEventHandler):
-            on_any_event = staticmethod(self._noticed)  # type: ignore[assignment]
+            on_any_event = staticmethod(self._noticed)
 
         kinds: list[type[FileSystemEvent]] = [
             events.FileCreatedEvent, events.FileModifiedEvent, events.FileDeletedEvent, events.FileMovedEvent, events.FileAttribEvent,

@@ -31,6 +31,14 @@ class Builder(Protocol):
         """The id of the image that has this reference already, or None. Raises `UnreachableError`."""
         ...
 
+    def check(self, job: BuildJob) -> None:
+        """Raises `BuildError` where this job could not even start; its `ref` is not known yet."""
+        ...
+
     def build(self, job: BuildJob, emit: Emit, cancel: Cancel) -> BuiltImage:
         """Build and tag. Emits `StepOutput` and `StepProgress`; raises `BuildError`, `UnreachableError` or `Cancelled`."""
+        ...
+
+    def prune(self, artifact: str) -> None:
+        """Remove old images of the artifact that this builder made and nothing uses. Never fails."""
         ...
