@@ -15,9 +15,9 @@ INSTALL_BUILDX = ("Install docker buildx: the package docker-buildx-plugin (Dock
 
 _EXIT = re.compile(r"(?:returned a non-zero code|exit code): (\d+)\s*$")
 _PARSE = re.compile(r"dockerfile parse error(?: on)? line (\d+): (.*)", re.DOTALL)
-_WRAPPING = re.compile(r"(?:(?:ERROR|failed to solve(?: with frontend [\w.]+)?|rpc error: code = \w+ desc = (?:failed to solve)?"
-                       r"|failed to create LLB definition|failed to compute cache key|failed to create shim task|OCI runtime create failed"
-                       r"|runc create failed|unable to start container process|COPY failed|ADD failed):? )+")
+_WRAPPING = re.compile(r"(?:(?:ERROR|failed to solve(?: with frontend [\w.]+)?|failed to create LLB definition|failed to compute cache key"
+                       r"|failed to create shim task|OCI runtime create failed|runc create failed|unable to start container process"
+                       r"|COPY failed|ADD failed): |rpc error: code = \w+ desc = )+")
 
 
 class _Advice(NamedTuple):

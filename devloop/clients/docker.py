@@ -185,6 +185,10 @@ class DockerEngine:
     def _connect(self) -> APIClient:
         import docker
 
+        if self.endpoint.host.startswith("unix://"):   # docker-py leaves a socket open that it cannot connect
+            with socket.socket(socket.AF_UNIX) as probe:
+                probe.settimeout(CONNECT_TIMEOUT)
+                probe.connect("/" + self.endpoint.host.removeprefix("unix://").lstrip("/"))
         tls = _tls(self.endpoint.tls) if self.endpoint.tls else False
         api = docker.APIClient(base_url=self.endpoint.host, version="auto", tls=tls, timeout=int(CONNECT_TIMEOUT))
         cast(Any, api).timeout = (CONNECT_TIMEOUT, ANSWER_TIMEOUT)   # as requests takes it; the constructor cannot

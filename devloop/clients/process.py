@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 from devloop.cancel import Cancel
 
-GRACE = 3.0   # seconds between asking a program to end and ending it
+GRACE = 2.0   # seconds between asking a program to end and ending it
 
 
 @dataclass(frozen=True)
