@@ -82,10 +82,11 @@ class Followed:
     def look(self, events: Events, replica_sets: Iterable[Object], now: float, *, closer: bool) -> None:
         """Find out what troubles it; `closer`: events and ReplicaSets are watched, so that it can be told."""
         self._new, self._troubles = [], []
-        if self.obj is None or self.done or not closer or not self.standing.observed:
+        if self.obj is None or self.done or not closer:
             return
         pods = (self.pods or {}).values()
-        self._new = [p for p in new_pods(self.obj, pods, replica_sets) if not terminating(p)]
+        if self.standing.observed:
+            self._new = [p for p in new_pods(self.obj, pods, replica_sets) if not terminating(p)]
         found: list[tuple[Key, Diagnosis, Object | None]] = []
         for pod in self._new:
             if diagnosis := diagnose(pod, events):
@@ -101,6 +102,7 @@ class Followed:
         """What the API server told the workload's controller when that wanted to create pods it still lacks."""
         if self.standing.refused or self.obj is None or self.ref.kind in ("Deployment", "ReplicaSet", "Pod"):
             return self.standing.refused
+        # a StatefulSet's controller that may not create a pod does not even say that it has seen the change
         waiting = any(not ready(p) for p in self._new)
         failed = [e for e in events.about(self.ref.kind, self.ref.name, self.obj["metadata"]["uid"]) if e.get("reason") == "FailedCreate"]
         return said(failed[0]) if failed and not waiting else ""
@@ -122,7 +124,7 @@ class Followed:
         # a Job is made to be tried again
         if fresh and self.crashes >= (HOPEFUL_CRASHES if hopeful or self.ref.kind == "Job" else CRASHES):
             return -inf
-        return min((t.until for t in self._troubles), default=inf)
+        return min([self._gone_since + GONE_PATIENCE, *(t.until for t in self._troubles)])
 
     def worst(self) -> Trouble | None:
         """What to tell first: who crashes again and again, then what ends first."""

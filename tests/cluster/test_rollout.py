@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
+import docker
 import pytest
 
 from devloop.cancel import Cancel
@@ -98,7 +101,8 @@ def test_a_rollout_that_is_over_is_told_as_such(rollouts: Rollouts) -> None:
 
 
 def test_there_may_be_nothing_to_wait_for(rollouts: Rollouts) -> None:
-    rollouts.wait(ObjectRef("v1", "ConfigMap", rollouts.namespace, "config"), ObjectRef("batch/v1", "CronJob", rollouts.namespace, "nightly"))
+    namespace = rollouts.namespace
+    rollouts.wait(ObjectRef("v1", "ConfigMap", namespace, "config"), ObjectRef("batch/v1", "CronJob", namespace, "nightly"))
     assert rollouts.events == []
 
 
@@ -191,7 +195,8 @@ FAILURES: dict[str, tuple[Callable[[], Object], tuple[str, ...]]] = {
         ("'Not/Valid:1' is not a valid image reference", "repository name must be lowercase")),
     "a ConfigMap that is missing": (
         lambda: deployment("web", container(envFrom=[{"configMapRef": {"name": "hello-config"}}])),
-        ("(container web) cannot start: ConfigMap 'hello-config' does not exist in namespace {namespace}", "Add the ConfigMap to the manifests")),
+        ("(container web) cannot start: ConfigMap 'hello-config' does not exist in namespace {namespace}",
+         "Add the ConfigMap to the manifests")),
     "a Secret that is missing": (
         lambda: deployment("web", container(env=[_from("secretKeyRef", "hello-secret", "token")])),
         ("Secret 'hello-secret' does not exist in namespace {namespace}", "kubectl create secret generic hello-secret")),
@@ -244,11 +249,12 @@ FAILURES: dict[str, tuple[Callable[[], Object], tuple[str, ...]]] = {
         lambda: workload("Deployment", "web", pod_spec(initContainers=[shell("echo no tables; exit 5", name="migrate")])),
         ("(init container migrate) crashes with exit code 5", "no tables")),
     "a liveness probe that kills": (
-        lambda: deployment("web", shell("sleep 100", livenessProbe={**_probe("echo I am ill; exit 1"), "failureThreshold": 1}), minReadySeconds=30),
+        lambda: deployment("web", container(livenessProbe={**_probe("echo I am ill; exit 1"), "failureThreshold": 1}), minReadySeconds=30),
         ("is restarted because its liveness probe (exec sh -c echo I am ill; exit 1) fails: I am ill", "more time")),
     "a readiness probe that can never pass": (
         lambda: deployment("web", container(readinessProbe={"exec": {"command": ["no-such-probe"]}, "periodSeconds": 1})),
-        ("its readiness probe (exec no-such-probe) does not pass", "executable file not found", "The readinessProbe's command is not in the image")),
+        ("its readiness probe (exec no-such-probe) does not pass", "executable file not found",
+         "The readinessProbe's command is not in the image")),
     "a quota that is used up": (
         lambda: deployment("web", container(resources={"limits": {"memory": "2Gi"}, "requests": {"memory": "2Gi"}})),
         ("deployment/web cannot create its pods", "exceeded quota", "kubectl describe resourcequota")),
@@ -260,7 +266,8 @@ FAILURES: dict[str, tuple[Callable[[], Object], tuple[str, ...]]] = {
         ("deployment/web cannot create its pods", "robot", "Add the ServiceAccount")),
     "a Job that fails": (
         lambda: job("migrate", shell("echo cannot migrate; exit 4"), backoffLimit=0),
-        ("job/migrate did not complete: pod migrate-", "crashes with exit code 4", "(Job has reached the specified backoff limit)", "cannot migrate")),
+        ("job/migrate did not complete: pod migrate-", "crashes with exit code 4", "(Job has reached the specified backoff limit)",
+         "cannot migrate")),
     "a pod that ends": (
         lambda: pod("once", pod_spec(shell("echo oh no; exit 6"), restartPolicy="Never")),
         ("pod/once did not come up: pod once (container web) crashes with exit code 6", "oh no")),
@@ -281,6 +288,14 @@ SURROUNDINGS: dict[str, Object] = {   # what a failure with this word in its nam
 }
 
 
+def _await_quota(rollouts: Rollouts) -> None:
+    """A new quota is in force a moment later."""
+    path = f"/api/v1/namespaces/{rollouts.namespace}/resourcequotas"
+    for event in rollouts.kube.watch(path, cancel=Cancel()):
+        if any((quota.get("status") or {}).get("used") for quota in event.objects):
+            return
+
+
 def _from(kind: str, name: str, key: str) -> Any:
     return {"name": "VALUE", "valueFrom": {kind: {"name": name, "key": key}}}
 
@@ -298,9 +313,103 @@ def _probe(script: str) -> Any:
 def test_what_does_not_come_up_is_explained_before_the_deadline(rollouts: Rollouts, planted: str) -> None:
     make, expected = FAILURES[planted]
     rollouts.create(*[obj for word, obj in SURROUNDINGS.items() if word in planted])
+    if "quota" in planted:
+        _await_quota(rollouts)
 
     error = rollouts.fails(make())
 
     told = "\n".join((error.message, error.hint, *error.details))
     for text in expected:
         assert text.format(namespace=rollouts.namespace) in told
+
+
+def test_an_image_for_another_platform_is_told_as_such(rollouts: Rollouts, docker_api: docker.APIClient, tmp_path: Path) -> None:
+    arm = b"\x7fELF\x02\x01\x01" + bytes(9) + b"\x02\x00\xb7\x00\x01\x00\x00\x00" + bytes(200)   # the head of an arm64 program
+    (tmp_path / "program").write_bytes(arm)
+    (tmp_path / "program").chmod(0o755)
+    (tmp_path / "Dockerfile").write_text('FROM busybox:1.36\nCOPY program /program\nCMD ["/program"]\n')
+    image = f"devloop-test-arm:{rollouts.namespace}"
+    for _ in docker_api.build(path=str(tmp_path), tag=image, rm=True):
+        pass
+    web = container(image=image)
+    del web["command"]
+
+    error = rollouts.fails(deployment("web", web, minReadySeconds=5))
+
+    docker_api.remove_image(image, force=True)
+    assert "(container web) cannot start: exec format error: its program was built for another platform than" in error.message
+    assert "docker: {platform: linux/" in error.hint
+
+
+def test_a_registry_that_does_not_have_the_image_is_quoted(rollouts: Rollouts, registry: str) -> None:
+    image = f"{registry}/hello:1"
+    error = rollouts.fails(deployment("web", container(image=image)))
+    assert f"image '{image}' cannot be pulled: {registry} does not have it: manifest for {image} not found" in error.message
+
+
+def test_a_registry_that_refuses_us_and_a_pull_secret_that_is_missing_are_told(rollouts: Rollouts, refusing_registry: str) -> None:
+    image = f"{refusing_registry}/hello:1"
+    bare = rollouts.fails(deployment("bare", container(image=image)))
+    named = rollouts.fails(workload("Deployment", "named", pod_spec(container(image=image), imagePullSecrets=[{"name": "credentials"}])))
+
+    assert f"cannot be pulled: {refusing_registry} refuses it: " in bare.message
+    assert "The pod has no pull secret" in bare.hint
+    assert f"its pull secret 'credentials' does not exist in namespace {rollouts.namespace}" in named.message
+    assert "kubectl create secret docker-registry credentials" in named.hint
+
+
+@pytest.fixture
+def refusing_registry() -> Iterator[str]:
+    """Answers 401 to everything, as a private registry does."""
+    class Refuse(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            body = b'{"errors":[{"code":"UNAUTHORIZED","message":"authentication required"}]}'
+            self.send_response(401)
+            self.send_header("WWW-Authenticate", 'Basic realm="private"')
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *args: Any) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Refuse) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
+
+
+def test_a_readiness_probe_that_fails_is_told_in_progress_and_at_the_deadline(rollouts: Rollouts) -> None:
+    error = rollouts.fails(deployment("web", container(readinessProbe={"httpGet": {"port": 8080, "path": "/healthz"}, "periodSeconds": 1})),
+                           timeout=5)
+
+    assert error.message.startswith("deployment/web did not come up within 5 s: pod web-")
+    assert "its readiness probe (GET :8080/healthz) does not pass: Get" in error.message
+    assert "connection refused" in error.message
+    assert any("readiness probe fails: Get" in p for p in rollouts.progress())
+
+
+def test_what_was_mended_meanwhile_is_no_failure(rollouts: Rollouts) -> None:
+    [ref] = rollouts.create(deployment("web", container(envFrom=[{"configMapRef": {"name": "late"}}])))
+    with pytest.raises(RolloutError):
+        rollouts.wait(ref)
+    rollouts.create({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "late"}, "data": {"a": "b"}})
+
+    rollouts.wait(ref)
+
+
+def test_what_is_deleted_meanwhile_is_told(rollouts: Rollouts) -> None:
+    [ref] = rollouts.create(deployment("web", container(readinessProbe=_slow(30))))
+    timer = threading.Timer(0.3, lambda: rollouts.kube.request("DELETE", rollouts.kube.path(ref)))
+    timer.start()
+    with pytest.raises(RolloutError, match="deployment/web is not in namespace"):
+        rollouts.wait(ref)
+    timer.join()
+
+
+def test_the_first_failure_ends_the_wait_for_the_others(rollouts: Rollouts) -> None:
+    error = rollouts.fails(deployment("slow", container(readinessProbe=_slow(50))),
+                           deployment("web", container(image="nowhere:1", imagePullPolicy="Never")))
+    assert "deployment/web did not come up" in error.message
