@@ -17,6 +17,7 @@ from pathlib import Path
 
 import docker
 import pytest
+from project import Project
 
 from devloop.clients.kube import Kube
 from devloop.errors import ApiError
@@ -91,8 +92,7 @@ def registry(tmp_path_factory: pytest.TempPathFactory, kubeconfig: str) -> Itera
     if not program:
         pytest.skip("missing: docker-registry (Debian's package of that name)")
     home = tmp_path_factory.mktemp("registry")
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        address = f"127.0.0.1:{free.getsockname()[1]}"
+    address = f"127.0.0.1:{free_port()}"
     config = home / "config.yml"
     config.write_text(f"""version: 0.1
 log: {{level: warn, accesslog: {{disabled: true}}}}
@@ -118,3 +118,18 @@ def _await_port(address: str, process: subprocess.Popen[bytes], log: Path) -> No
         else:
             return
     raise TimeoutError(f"docker-registry does not listen on {address}:\n{log.read_text()}")
+
+
+@pytest.fixture
+def project(tmp_path: Path, namespace: str, kubeconfig: str, docker_api: docker.APIClient) -> Iterator[Project]:
+    """The example, ready to run; the images that are built of it are removed at the end."""
+    image = f"hello-{namespace.rpartition('-')[2]}"
+    yield Project.create(tmp_path / "hello", namespace, kubeconfig, image, free_port())
+    for built in docker_api.images(f"{image}*") + docker_api.images(f"base-{image}*"):
+        for tag in built["RepoTags"] or ():
+            docker_api.remove_image(tag, force=True)
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        return int(free.getsockname()[1])
