@@ -41,20 +41,39 @@ def _image(text: str) -> str:
     return text
 
 
+def _registry_path(text: str) -> str:
+    if text:
+        try:
+            ImageRef.parse(f"{text}/image")
+        except ValueError:
+            raise ValueError(f"expected a registry's host and path such as ghcr.io/acme, without tag and '/' at the end, "
+                             f"found '{text}'") from None
+    return text
+
+
 Duration = Annotated[str, Field(pattern=_DURATION), Expected("a duration such as 30s, 10m or 1h30m")]
 """A Go duration as text; `parse_duration` gives its seconds."""
 
 Image = Annotated[str, Field(min_length=1), AfterValidator(_image), Expected("an image such as hello-web")]
 Values = dict[str, Annotated[str, AsWritten(), WithJsonSchema({"type": ["string", "number", "boolean"]})]]
+RegistryPath = Annotated[str, AfterValidator(_registry_path), Expected("a registry's host and path such as ghcr.io/acme")]
 Filled = Annotated[str, Field(min_length=1), Expected("text that is not empty")]
+SecretName = Annotated[str, Field(pattern=r"^([a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?)?$"), Expected("a secret's name")]
 PortName = Annotated[str, Field(pattern=r"^[a-z0-9-]*[a-z][a-z0-9-]*$", max_length=63)]
 
 
 class Model(BaseModel):
-    """A map of devloop.yaml. `identity`: the keys by which profiles know an item of a list again."""
+    """A map of devloop.yaml. `identity`: the keys by which profiles know an item of a list again. `short`: the key that plain text
+    in the map's place stands for."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, alias_generator=to_camel, populate_by_name=True, strict=True)
     identity: ClassVar[tuple[str, ...]] = ()
+    short: ClassVar[str] = ""
+
+    @classmethod
+    def written_short(cls, value: Any) -> Any:
+        """Text as the map that it stands for."""
+        return {cls.short: value} if isinstance(value, str) else value
 
 
 class DockerBuild(Model):
@@ -74,14 +93,11 @@ class Requirement(Model):
     """Another artifact that must be built first; its reference is handed over as a build argument."""
 
     identity = ("image",)
+    short = "image"
 
     image: str = Field(description="The other artifact's image.")
     alias: str = Field("", description="The build argument that receives its reference. Default: the image's last path "
                        "component in upper case, other characters than letters and digits as '_' (hello-base: HELLO_BASE).")
-
-
-def _requirement(value: Any) -> Any:
-    return {"image": value} if isinstance(value, str) else value
 
 
 class Artifact(Model):
@@ -92,7 +108,7 @@ class Artifact(Model):
     image: Image = Field(description="The image's name as it stands in the manifests, without tag.")
     context: str = Field(".", description="The build context, relative to devloop.yaml.")
     docker: DockerBuild = Field(DockerBuild(), description="How the Dockerfile is built.")
-    requires: list[Annotated[Requirement, BeforeValidator(_requirement, json_schema_input_type=Requirement | str)]] = Field(
+    requires: list[Annotated[Requirement, BeforeValidator(Requirement.written_short, json_schema_input_type=Requirement | str)]] = Field(
         [], description="Artifacts that must be built first, by image; their references are handed over as build arguments.")
 
 
@@ -114,6 +130,37 @@ class Build(Model):
     concurrency: int = Field(0, ge=0, description="How many artifacts build at once; 0: as many as there are processors.")
 
 
+PublishMode = Literal["auto", "none", "registry", "minikube-docker-env", "minikube-image-load", "minikube-image-build", "minikube-registry",
+                      "kind", "k3d"]
+
+
+class Registry(Model):
+    """A registry of one's own."""
+
+    repository: RegistryPath = Field("", description="Where images are pushed to; their names are appended (ghcr.io/acme: hello-web "
+                                     "becomes ghcr.io/acme/hello-web). Default: the images' own names, which must then name a registry.")
+    pull_repository: RegistryPath = Field("", description="The same place as the cluster's nodes call it, where that differs.")
+    insecure: bool = Field(False, description="Accept plain HTTP and certificates that cannot be verified. On this machine, plain HTTP is "
+                           "accepted in any case.")
+
+
+class Minikube(Model):
+    """What devloop may do to a minikube cluster."""
+
+    enable_registry_addon: bool = Field(False, description="Enable minikube's registry addon where images go through it.")
+
+
+class Publish(Model):
+    """How images reach the cluster."""
+
+    short = "mode"
+
+    mode: PublishMode = Field("auto", description="The way: auto finds the best one for the cluster and says which; none: the cluster's "
+                              "nodes use the Engine that builds; registry: push to publish.registry; the others force a tool's own way.")
+    registry: Registry = Field(Registry(), description="A registry of one's own.")
+    minikube: Minikube = Field(Minikube(), description="What devloop may do to a minikube cluster.")
+
+
 class ImagePaths(Model):
     """Where further kinds hold images."""
 
@@ -131,6 +178,8 @@ class Deploy(Model):
     namespace: str = Field("", description="The namespace for objects that name none. Default: the context's.")
     kube_context: str = Field("", description="The kubeconfig context. Default: the current one, if it is a local cluster.")
     rollout_timeout: Duration = Field("10m", description="How long a rollout may take before it counts as failed.")
+    image_pull_secret: SecretName = Field("", description="A pull secret that devloop makes from this machine's login to the registry that "
+                                          "images are published to, and names in their pods. Default: none.")
     image_paths: list[ImagePaths] = Field([], description="Image fields of kinds that devloop does not know, such as custom resources.")
 
 
@@ -163,6 +212,8 @@ class Sections(Model):
     """What a profile can change."""
 
     build: Build = Field(Build(), description="What to build and how.")
+    publish: Annotated[Publish, BeforeValidator(Publish.written_short, json_schema_input_type=Publish | PublishMode)] = Field(
+        Publish(), description="How images reach the cluster: the mode alone, or a map.")
     deploy: Deploy = Field(Deploy(), description="What to deploy and where.")
     port_forward: list[PortForward] = Field([], description="Ports of this machine that lead into the cluster.")
     logs: Logs = Field(Logs(), description="Which logs are shown.")

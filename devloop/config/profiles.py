@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from devloop.config.bind import Binder
 from devloop.config.checks import duplicates, maps
@@ -10,7 +11,7 @@ from devloop.config.models import File
 from devloop.config.problems import Problem
 from devloop.config.shapes import Shape, fields, shape
 from devloop.config.suggest import did_you_mean
-from devloop.config.tree import Entry, Items, Map, Node, Scalar
+from devloop.config.tree import Entry, Items, Map, Node, Scalar, join
 
 
 class UnknownProfile(Exception):
@@ -44,6 +45,8 @@ def effective(root: Map, chosen: Sequence[str]) -> Map:
 
 def _merge(base: Node, over: Node, shape: Shape | None) -> Node:
     """Maps merge deeply, lists of maps that have an identity item by item; anything else is replaced."""
+    if shape and shape.model and shape.model.short:
+        base, over = _in_full(base, shape.model.short), _in_full(over, shape.model.short)
     if shape and isinstance(base, Map) and isinstance(over, Map):
         known = fields(shape.model) if shape.model else {}
         entries = dict(base.entries)
@@ -65,6 +68,13 @@ def _merge_items(base: tuple[Node, ...], over: tuple[Node, ...], shape: Shape, i
         elif not isinstance(node, Scalar):  # a mere name changes nothing
             items[index] = _merge(items[index], node, shape)
     return tuple(items)
+
+
+def _in_full(node: Node, key: str) -> Node:
+    """Text as the map that it is short for."""
+    if not isinstance(node, Scalar) or node.kind not in ("text", "variable"):
+        return node
+    return Map(node.at, {key: Entry(node.at, replace(node, path=join(node.path, key)))}, node.path)
 
 
 def _identity(node: Node, keys: tuple[str, ...]) -> tuple[str, ...]:

@@ -38,10 +38,17 @@ A profile is a variant of the file, chosen with `-p NAME`. Several are merged in
 {profile}```
 
 - Maps are merged deeply.
+- Short forms count as the map they stand for: `publish: registry` in a profile keeps `publish.registry`.
 - `artifacts` and `requires` are merged item by item, by `image`; `portForward` by `resource` and `port`; `imagePaths` by `kind`.
   New items are appended.
 - Other lists and plain values are replaced. An empty value (`namespace:`) goes back to the default.
 - `devloop config view -p NAME` shows the outcome, and where each value came from.
+
+## Logging in to registries
+
+devloop uses what `docker login` has stored: docker's `config.json`, its `credHelpers` and `credsStore`. Of the helpers only the one for
+the registry in question is asked. Where there is no such login, as in CI, these variables are used for the registry that images are
+published to: `DEVLOOP_REGISTRY_USER` and `DEVLOOP_REGISTRY_PASSWORD` (a password or an access token).
 
 ## YAML
 
@@ -62,6 +69,7 @@ build:
       context: web
       docker: {dockerfile: Dockerfile, target: "", buildArgs: {}, labels: {}, platform: "", cacheFrom: [], network: ""}
   tag: inputDigest                # or gitCommit, dateTime, {template: "{{BRANCH}}-{{GIT_SHA}}"}
+publish: auto                     # or kind, k3d …, {mode: registry, registry: {repository: ghcr.io/acme}}
 deploy:
   manifests: [k8s/*.yaml]         # files, globs, directories
   namespace: ""                   # default: the context's

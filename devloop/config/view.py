@@ -50,8 +50,9 @@ def _map(value: dict[str, Any], node: Node | None, shape: Shape) -> Iterator[Lin
     known = fields(shape.model) if shape.model else {}
     for key in [*(key for key in known if key in value), *(key for key in value if key not in known)]:
         inner = known[key].shape if key in known else shape.values or Shape()
-        # text that stands for a map (requires: [name]) is where its name comes from
-        child = node.get(key) if isinstance(node, Map) else node if isinstance(node, Scalar) and known[key].required else None
+        # text that stands for a map (requires: [name]) is where its one key comes from
+        short = isinstance(node, Scalar) and shape.model is not None and shape.model.short == key
+        child = node.get(key) if isinstance(node, Map) else node if short else None
         nested = isinstance(value[key], dict | list) and value[key]
         lines = _lines(value[key], child, inner)
         if nested:

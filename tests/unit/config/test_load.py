@@ -45,10 +45,11 @@ def test_the_file_is_absolute_and_every_value_knows_its_line(read, project):
     assert lines["name"] == 2
     assert lines["build.artifacts[0].image"] == 5
     assert lines["build.artifacts[0].docker.dockerfile"] == 7
-    assert lines["deploy.manifests[0]"] == 10
-    assert lines["portForward[0].localPort"] == 15
+    assert lines["publish"] == 9
+    assert lines["deploy.manifests[0]"] == 11
+    assert lines["portForward[0].localPort"] == 16
     assert "build.engine" not in lines
-    assert str(loaded.sources["portForward[0].localPort"]) == "devloop.yaml:15:54"
+    assert str(loaded.sources["portForward[0].localPort"]) == "devloop.yaml:16:54"
 
 
 def test_what_the_file_does_not_say_has_its_default(read):
@@ -228,3 +229,10 @@ def test_other_encodings_are_refused_with_the_place(project, content, message):
     error = refused(Path("devloop.yaml"))
 
     assert (error.message, error.hint) == (message, "Save the file in UTF-8.")
+
+
+@pytest.mark.parametrize("text", ["ghcr.io/acme/", "GHCR.io/Acme", "https://ghcr.io/acme", "ghcr.io/acme:1", "ghcr.io/ac me"])
+def test_a_repository_for_images_is_a_host_and_a_path(refusal, text):
+    error = refusal(f"apiVersion: devloop/v1\nname: hello\npublish:\n  registry:\n    repository: {text}\n")
+
+    assert f"expected a registry's host and path such as ghcr.io/acme, without tag and '/' at the end, found '{text}'" in str(error)

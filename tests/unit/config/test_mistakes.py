@@ -37,7 +37,7 @@ KEYS = [  # where, the key, what it was taken for
     (HEAD + "profile: []", "3:1: profile", ", did you mean 'profiles'?"),
     (HEAD + "manifests: [x]", "3:1: manifests", ", did you mean 'manifests' in 'deploy'?"),
     (HEAD + "artefacts: []", "3:1: artefacts", ", did you mean 'artifacts' in 'build'?"),
-    (HEAD + "zzz: 1", "3:1: zzz", "; expected apiVersion, name, build, deploy, portForward, logs or profiles"),
+    (HEAD + "zzz: 1", "3:1: zzz", "; expected apiVersion, name, build, publish, deploy, portForward, logs or profiles"),
     (artifact("docker: {dockerfle: x}"), "6:16: build.artifacts[0].docker.dockerfle", ", did you mean 'dockerfile'?"),
     (artifact("dockerfile: x"), "6:7: build.artifacts[0].dockerfile", ", did you mean 'dockerfile' in 'docker'?"),
     (artifact("dockerfle: x"), "6:7: build.artifacts[0].dockerfle", ", did you mean 'dockerfile' in 'docker'?"),
@@ -141,8 +141,8 @@ def test_an_image_is_a_name_without_a_tag(refusal, image, message):
 
 
 ROOTS = [
-    ("- a", "1:1: expected a map with apiVersion, name, build, deploy, portForward, logs and profiles, found a list"),
-    ("hello", "1:1: expected a map with apiVersion, name, build, deploy, portForward, logs and profiles, found 'hello'"),
+    ("- a", "1:1: expected a map with apiVersion, name, build, publish, deploy, portForward, logs and profiles, found a list"),
+    ("hello", "1:1: expected a map with apiVersion, name, build, publish, deploy, portForward, logs and profiles, found 'hello'"),
     ("apiVersion: skaffold/v4beta13\nkind: Config\n",
      "1:13: apiVersion: expected 'devloop/v1', found 'skaffold/v4beta13': is this a devloop.yaml?"),
     ("apiVersion: devloop/v2\nfoo: 1\n",

@@ -146,7 +146,7 @@ def test_a_mistake_in_a_profile_is_told_once_with_its_place_in_the_profile(refus
 
 @pytest.mark.parametrize(("text", "message"), [
     ("profiles: {name: x}", "3:11: profiles: expected a list, found a map: begin each item with '- '"),
-    ("profiles: [x]", "3:12: profiles[0]: expected a map with name, build, deploy, portForward and logs, found 'x'"),
+    ("profiles: [x]", "3:12: profiles[0]: expected a map with name, build, publish, deploy, portForward and logs, found 'x'"),
     ("profiles: [{build: {}}]", "3:12: profiles[0].name: missing: the profile's name"),
 ])
 def test_a_malformed_list_of_profiles_is_told_rather_than_that_one_is_unknown(refusal, text, message):
@@ -158,3 +158,19 @@ def test_what_a_profile_breaks_between_values_is_told(refusal):
 
     assert refusal(text, profiles=["debug"]).message == ("devloop.yaml:26:22: profiles[0].build.artifacts[1].requires[0]: "
                                                          "no artifact builds 'nothing'; the other artifacts are: base, lib, extra")
+
+
+REGISTRY = "registry: {repository: ghcr.io/acme}"
+
+
+@pytest.mark.parametrize(("base", "profile", "mode", "repository"), [
+    (f"{{{REGISTRY}}}", "registry", "registry", "ghcr.io/acme"),
+    ("kind", f"{{{REGISTRY}}}", "kind", "ghcr.io/acme"),
+    ("kind", "k3d", "k3d", ""),
+    (f"{{mode: registry, {REGISTRY}}}", "{registry: {repository: localhost:5000}}", "registry", "localhost:5000"),
+])
+def test_text_that_is_short_for_a_map_is_merged_as_that_map(read, base, profile, mode, repository):
+    config = read(f"apiVersion: devloop/v1\nname: hello\npublish: {base}\nprofiles:\n  - {{name: x, publish: {profile}}}\n",
+                  profiles=["x"]).config
+
+    assert (config.publish.mode, config.publish.registry.repository) == (mode, repository)

@@ -53,6 +53,10 @@ GOOD = [
     config(build={"artifacts": [{"image": "a", "docker": {"buildArgs": {"A": 1, "B": True, "C": "x", "D": 1.5}}}]}),
     config(build={"artifacts": [{"image": "a", "requires": ["b", {"image": "c", "alias": "C"}]}, {"image": "b"}, {"image": "c"}]}),
     config(build={"tag": {"template": "{{BRANCH}}"}}),
+    config(publish="kind"), config(publish="${MODE:-k3d}"),
+    config(publish={"mode": "minikube-registry", "minikube": {"enableRegistryAddon": True}}),
+    config(publish={"registry": {"repository": "ghcr.io/acme", "pullRepository": "localhost:5000", "insecure": "${STRICT}"}}),
+    config(deploy={"imagePullSecret": "regcred"}),
     config(profiles=[{"name": "x", "deploy": {"namespace": "y"}, "portForward": [FORWARD]}]),
 ]
 ENVIRON = {"PORT": "80", "N": "2", "NAME": "x", "T": "5", "STRICT": "true"}
@@ -70,6 +74,8 @@ BAD = [
     config(portForward=[FORWARD | {"resource": "x"}]), config(portForward=[FORWARD | {"port": 70000}]),
     config(portForward=[FORWARD | {"port": "80"}]), config(portForward=[FORWARD | {"localPort": "80"}]),
     config(portForward=[FORWARD | {"strict": "true"}]), config(logs={"since": "later"}), config(logs={"exclude": [1]}),
+    config(publish="Kind"), config(publish=[]), config(publish={"mode": "x"}), config(publish={"repository": "ghcr.io/acme"}),
+    config(publish={"registry": "ghcr.io/acme"}), config(deploy={"imagePullSecret": "A"}),
     config(profiles=[{}]), config(profiles=[{"name": "x", "apiVersion": "devloop/v1"}]),
 ]
 
