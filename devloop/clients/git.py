@@ -32,7 +32,9 @@ def state(directory: Path, environ: Mapping[str, str], cancel: Cancel | None = N
         raise _unusable(f"git cannot be run ({(error.strerror or str(error)).lower()})", "Install git") from error
     if done.code:
         said = done.errors.strip().removeprefix("fatal: ").partition("\n")[0]
-        raise _unusable(f"git cannot tell the state of {directory}: {said}", "Make it a git repository ('git init', and a commit)")
+        missing = "not a git repository" in said
+        raise _unusable(f"git cannot tell the state of {directory}: {said}",
+                        "Make it a git repository ('git init', and a commit)" if missing else "See 'git status' there")
     head = dict(line[2:].partition(" ")[::2] for line in done.output.splitlines() if line.startswith("# branch."))
     sha, branch = head.get("branch.oid", "(initial)"), head.get("branch.head", "(detached)")
     if sha == "(initial)":

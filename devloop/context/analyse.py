@@ -59,7 +59,7 @@ def watch_roots(artifact: Artifact, base: Path) -> tuple[Path, ...]:
     """The directories to watch, and those a fix for a failed `analyse` would come from: the context, and the Dockerfile's if that
     lies elsewhere."""
     root = Path(os.path.abspath(base / artifact.context))
-    directory = Path(os.path.abspath(root / artifact.docker.dockerfile)).parent
+    directory = Path(os.path.abspath(root / (artifact.docker.dockerfile or DEFAULTS[0]))).parent
     return (root,) if directory == root or root in directory.parents else (root, directory)
 
 

@@ -30,10 +30,14 @@ def cache_directory(environ: Mapping[str, str]) -> Path:
 
 
 class DigestCache:
-    """Content digests by path and stat. In memory, and kept in `directory` (if any) between runs. Safe from several threads."""
+    """Content digests by path and stat. In memory, and kept in `directory` (if any) between runs. Safe from several threads.
 
-    def __init__(self, directory: Path | None = None) -> None:
+    `clock` gives the time in nanoseconds since 1970.
+    """
+
+    def __init__(self, directory: Path | None = None, clock: Callable[[], int] = time.time_ns) -> None:
         self._directory = directory
+        self._clock = clock
         self._roots: dict[str, RootDigests] = {}
         self._lock = threading.Lock()
 
@@ -41,7 +45,7 @@ class DigestCache:
         """The digests of the files below the absolute path `root`."""
         with self._lock:
             if root not in self._roots:
-                self._roots[root] = RootDigests(root, self._file(root))
+                self._roots[root] = RootDigests(root, self._file(root), self._clock)
             return self._roots[root]
 
     def save(self) -> None:
@@ -59,9 +63,10 @@ class DigestCache:
 class RootDigests:
     """The digests of one context's files."""
 
-    def __init__(self, root: str, file: Path | None) -> None:
+    def __init__(self, root: str, file: Path | None, clock: Callable[[], int]) -> None:
         self._root = root
         self._file = file
+        self._clock = clock
         self._earlier: dict[str, Any] = _read(file, root) if file else {}
         self._now: dict[str, list[int | str]] = {}   # what this process has seen: the rest may be gone
         self._dirty = False
@@ -74,7 +79,7 @@ class RootDigests:
         if isinstance(known, list) and known[:4] == stamp and len(known) == 5:
             self._now[path] = known
             return str(known[4])
-        began = time.time_ns()
+        began = self._clock()
         digest = _hash(f"{self._root}/{path}", check)
         if began - max(status.st_mtime_ns, status.st_ctime_ns) > SETTLED:
             self._now[path] = [*stamp, digest]
@@ -116,7 +121,7 @@ def _read(file: Path, root: str) -> dict[str, Any]:
 def _hash(path: str, check: Callable[[], None]) -> str:
     digest = hashlib.sha256()
     with open_regular(path) as file:
-        while chunk := file.read(1 << 20):
+        while chunk := file.read(1 << 17):
             check()
             digest.update(chunk)
     return digest.hexdigest()

@@ -12,14 +12,13 @@ from devloop.context.files import open_regular
 from devloop.context.model import ContextChanged, ContextFile
 
 BLOCK = 512
-CHUNK = 1 << 20
-BATCH = 1 << 18
+CHUNK = 1 << 17   # of what is read at once, and about of what is sent: small ones stay in the processor's cache
 _TYPES = {"file": tarfile.REGTYPE, "dir": tarfile.DIRTYPE, "link": tarfile.SYMTYPE}
 
 
 def stream(root: str, name: str, files: Iterable[ContextFile], extras: Iterable[tuple[ContextFile, bytes]]) -> Iterator[bytes]:
     """GNU format: the Engine mistakes a PAX header for a Dockerfile. `extras` are more files, with their content, in place of any of
-    `files` with the same path; `name` is the context as the user knows it. Chunks of up to about 1 MiB.
+    `files` with the same path; `name` is the context as the user knows it. Chunks of up to about 256 KiB.
 
     Every file is hashed once more while it goes out, so that an image never holds anything but what its tag says.
     """
@@ -34,8 +33,11 @@ def stream(root: str, name: str, files: Iterable[ContextFile], extras: Iterable[
         batch += _header(file)
         if file.kind == "file":
             for chunk in _content(root, name, file):
+                if len(chunk) == CHUNK and not batch:
+                    yield chunk
+                    continue
                 batch += chunk
-                if len(batch) >= BATCH:
+                if len(batch) >= CHUNK:
                     yield bytes(batch)
                     batch.clear()
             batch += _padding(file.size)

@@ -36,7 +36,8 @@ def split(text: str, escape: str) -> list[str]:
 
 def expand(word: str, env: Mapping[str, str], escape: str) -> str:
     """The word without quotes and escapes, variables replaced; `UNKNOWN` for those that are not in `env`, or cannot be understood."""
-    return _Expansion(word, env, escape).until("")
+    expansion = _Expansion(word, env, escape)
+    return expansion.until("") + (UNKNOWN if expansion.broken else "")
 
 
 class _Expansion:
@@ -45,6 +46,7 @@ class _Expansion:
         self._env = env
         self._escape = escape
         self._at = 0
+        self.broken = False   # a quote or a brace is not closed
 
     def _next(self) -> str:
         char = self._text[self._at : self._at + 1]
@@ -57,11 +59,10 @@ class _Expansion:
         quoted = False
         while (char := self._next()) != "" and (char != end or quoted):
             if char == "'" and not quoted:
-                closing = self._text.find("'", self._at)
-                if closing < 0:
-                    return out + UNKNOWN
-                out += self._text[self._at : closing]
-                self._at = closing + 1
+                literal, closed, _ = self._text[self._at :].partition("'")
+                out += literal
+                self._at += len(literal) + 1
+                self.broken |= not closed
             elif char == '"':
                 quoted = not quoted
             elif char == self._escape:
@@ -71,7 +72,8 @@ class _Expansion:
                 out += self._variable()
             else:
                 out += char
-        return out + UNKNOWN if quoted or (end and char != end) else out
+        self.broken |= quoted or char != end
+        return out
 
     def _variable(self) -> str:
         braces = self._text.startswith("{", self._at)
