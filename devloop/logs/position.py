@@ -17,8 +17,10 @@ _REPLACED = "�".encode()
 class Position:
     """How far one container's log was read. Pass it every line; `resume` tells where to start again."""
 
-    def __init__(self) -> None:
-        self._second = b""                 # of the newest line, as text and since the epoch
+    def __init__(self, *, whole: bool = True) -> None:
+        """`whole` False: the first request leaves out what is older than some moment."""
+        self._whole = whole
+        self._second = b"-"                # of the newest line
         self._newest = b""
         self._now = self._before = 0       # the newest second, and the second before it that had lines
         self._lines_now = self._lines_before = 0
@@ -30,7 +32,7 @@ class Position:
         if not self._now:
             return ""
         self._skip = self._lines_now + self._lines_before
-        return datetime.fromtimestamp(self._before or self._now, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        return datetime.fromtimestamp(self._before or self._now - 1, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
     def is_new(self, stamp: bytes) -> bool:
         """Count the line that has this timestamp; False for one that was read before, or is no line of the container at all
@@ -56,8 +58,9 @@ class Position:
             self._before, self._lines_before = self._now, self._lines_now
             self._now, self._lines_now = second, 1
             self._second, self._newest = stamp[:19], stamp
-            self._floor = self._floor or stamp
-        elif second == self._before:
+            if not self._whole:
+                self._floor = self._floor or stamp
+        elif second >= self._before:
             self._lines_before += 1
         return True
 

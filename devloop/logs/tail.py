@@ -35,7 +35,7 @@ class Tail:
         self._forbidden = forbidden
         self._since = since
         self._cancel = Cancel()
-        self._position = Position()
+        self._position = Position(whole=since is None)
         self._rest = b""                   # the beginning of a line whose end was not read yet
         self._instance = restarts          # read now, or last
         self._finished = -1                # the last instance that was read to its end

@@ -1,9 +1,4 @@
-"""The JSON schema of the events, from the dataclasses in `devloop.events`.
-
-    python -m devloop.report.schema            prints it
-    python -m devloop.report.schema --check    fails if schemas/events.schema.json is not the same
-    python -m devloop.report.schema --write    makes it the same
-"""
+"""The JSON schema of the events, generated from the dataclasses in `devloop.events`; and, run as a program, that as a file."""
 
 from __future__ import annotations
 
@@ -18,10 +13,11 @@ from typing import Any
 from devloop import events
 from devloop.events import Event
 
-FILE = Path("schemas/events.schema.json")
+FILE = Path(__file__).parents[2] / "schemas" / "events.schema.json"
 TIME = {"type": "string", "format": "date-time", "description": "When devloop wrote the line (RFC 3339, UTC)."}
 
-_PLAIN: dict[Any, dict[str, Any]] = {str: {"type": "string"}, int: {"type": "integer"}, float: {"type": "number"}, bool: {"type": "boolean"}}
+_PLAIN: dict[Any, dict[str, Any]] = {str: {"type": "string"}, int: {"type": "integer"}, float: {"type": "number"},
+                                     bool: {"type": "boolean"}}
 
 
 def schema() -> dict[str, Any]:
@@ -38,6 +34,7 @@ def schema() -> dict[str, Any]:
 
 
 def text() -> str:
+    """The schema as it is in schemas/events.schema.json."""
     return json.dumps(schema(), indent=2, ensure_ascii=False) + "\n"
 
 
@@ -67,18 +64,16 @@ def _camel(name: str) -> str:
 
 
 def main(arguments: list[str]) -> int:
-    if arguments == ["--write"]:
-        FILE.parent.mkdir(exist_ok=True)
-        FILE.write_text(text(), encoding="utf-8")
-    elif arguments == ["--check"]:
-        if not FILE.exists() or FILE.read_text(encoding="utf-8") != text():
-            sys.stderr.write(f"{FILE} is not what the events say: run python -m devloop.report.schema --write\n")
-            return 1
-    elif arguments:
-        sys.stderr.write("usage: python -m devloop.report.schema [--check | --write]\n")
+    """Write the file; with ``--check`` only say whether it is out of date (exit code 1)."""
+    if arguments not in ([], ["--check"]):
+        sys.stderr.write("usage: python -m devloop.report.schema [--check]\n")
         return 2
-    else:
-        sys.stdout.write(text())
+    if FILE.exists() and FILE.read_text(encoding="utf-8") == text():
+        return 0
+    if arguments:
+        sys.stderr.write("schemas/events.schema.json is out of date: run python -m devloop.report.schema\n")
+        return 1
+    FILE.write_text(text(), encoding="utf-8")
     return 0
 
 
