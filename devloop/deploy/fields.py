@@ -143,3 +143,14 @@ def mentions(value: Any, image: str, at: str = "") -> Iterator[str]:
                 yield here
         else:
             yield from mentions(inner, image, here)
+
+
+def ports(obj: Object) -> Iterator[Object]:
+    """The ports of a Service or of the containers of a kind we know."""
+    ref = ObjectRef.of(obj)
+    template = _TEMPLATES.get((ref.group, ref.kind))
+    paths = [".spec.ports[*].port"] if (ref.group, ref.kind) == ("", "Service") else [] if template is None else [
+        f"{template}.spec.{containers}[*].ports[*].containerPort" for containers in ("containers", "initContainers")]
+    for path in paths:
+        for holder, _, _ in select(obj, parse_path(path)):
+            yield holder
