@@ -191,19 +191,24 @@ def test_a_new_image_changes_the_workload_alone(project: Deployed) -> None:
 
 
 @pytest.mark.parametrize("restart", [False, True])
-def test_what_was_deleted_or_edited_by_hand_comes_back(project: Deployed, restart: bool) -> None:
-    objects = [deployment(), config(a="1"), config("other", b="2"), service()]
-    project.deploy(*objects)
+def test_what_was_deleted_by_hand_comes_back(project: Deployed, restart: bool) -> None:
+    project.deploy(deployment(), config(a="1"))
     project.kube.request("DELETE", project.path("v1", "ConfigMap", "settings"))
-    project.kube.request("PATCH", project.path("v1", "ConfigMap", "other"), query={"fieldManager": "devloop"},
-                         body={"data": {"b": "3"}}, content_type=MERGE_PATCH)
     if restart:
         project.restart()
-    assert project.deploy(*objects) == [
-        "configured configmap/other", "created configmap/settings", "unchanged deployment/web", "unchanged service/web"]
-    live = project.live("v1", "ConfigMap", "other")
-    assert live
-    assert live["data"] == {"b": "2"}
+    assert project.deploy(deployment(), config(a="1")) == ["created configmap/settings", "unchanged deployment/web"]
+
+
+def test_what_was_edited_by_hand_is_noticed_though_the_manifest_is_the_same(project: Deployed) -> None:
+    project.deploy(config(a="1", b="1"))
+    project.patch("v1", "ConfigMap", "settings", {"data": {"c": "theirs"}})
+    assert project.deploy(config(a="1", b="1")) == ["unchanged configmap/settings"]
+    project.patch("v1", "ConfigMap", "settings", {"data": {"a": "2", "b": None}})
+    assert ".data.a was set by 'kubectl-edit' (kubectl edit)" in project.error(config(a="1", b="1")).message
+    project.force = True
+    project.restart()
+    assert project.deploy(config(a="1", b="1")) == ["configured configmap/settings"]
+    assert (project.live("v1", "ConfigMap", "settings") or {})["data"] == {"a": "1", "b": "1", "c": "theirs"}
 
 
 def test_a_key_that_left_the_manifest_leaves_the_object(project: Deployed) -> None:
@@ -581,13 +586,14 @@ def test_a_definition_stays_while_others_have_objects_of_it(project: Deployed, c
     project.deploy(crd, rollout(crd))
     project.make(rollout(crd, "theirs"))
     assert project.delete() == ["deleted rollout/r"]
-    assert f"customresourcedefinition/{crd['metadata']['name']} stays, because there are other objects of its kind (theirs" in project.notices
+    assert f"{crd['metadata']['name']} stays, because there are other objects of its kind (theirs" in project.notices
 
 
 def test_a_finalizer_that_nobody_handles_is_told_and_holds_nothing_else_up(project: Deployed, crd: Object) -> None:
     held = rollout(crd)
     held["metadata"]["finalizers"] = ["example.org/never"]
     project.deploy(crd, held, config(a="1"))
-    assert project.delete() == ["deleted configmap/settings", f"deleted customresourcedefinition/{crd['metadata']['name']}", "deleted rollout/r"]
+    assert project.delete() == [
+        "deleted configmap/settings", f"deleted customresourcedefinition/{crd['metadata']['name']}", "deleted rollout/r"]
     assert "rollout/r is deleted but held by the finalizers example.org/never" in project.notices
     project.patch(f"{crd['spec']['group']}/v1", "Rollout", "r", {"metadata": {"finalizers": None}})
