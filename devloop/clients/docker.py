@@ -15,10 +15,12 @@ from collections.abc import Generator, Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
+from urllib.parse import urlsplit
 
 from devloop.cancel import Cancel
 from devloop.clients import docker_auth
 from devloop.clients.docker_config import DockerConfig, DockerEndpoint, Tls
+from devloop.clients.docker_ssh import SshRelay
 from devloop.errors import DevloopError, EngineError, UnreachableError
 from devloop.model import ImageRef
 
@@ -63,6 +65,7 @@ class DockerEngine:
         self.endpoint: DockerEndpoint = self.config.endpoint(self.environ)
         self._lock = threading.Lock()
         self._api: APIClient | None = None
+        self._relay: SshRelay | None = None
 
     # --- questions
 
@@ -175,6 +178,9 @@ class DockerEngine:
             if self._api:
                 self._api.close()
                 self._api = None
+            if self._relay:
+                self._relay.close()
+                self._relay = None
 
     def _connected(self) -> APIClient:
         with self._lock:
@@ -185,14 +191,25 @@ class DockerEngine:
     def _connect(self) -> APIClient:
         import docker
 
-        if self.endpoint.host.startswith("unix://"):   # docker-py leaves a socket open that it cannot connect
+        host = self.endpoint.host
+        if host.startswith("ssh://"):
+            self._relay = self._relay or SshRelay(host, self.environ)
+            host = self._relay.url
+        elif host.startswith("unix://"):   # docker-py leaves a socket open that it cannot connect
             with socket.socket(socket.AF_UNIX) as probe:
                 probe.settimeout(CONNECT_TIMEOUT)
-                probe.connect("/" + self.endpoint.host.removeprefix("unix://").lstrip("/"))
+                probe.connect("/" + host.removeprefix("unix://").lstrip("/"))
         tls = _tls(self.endpoint.tls) if self.endpoint.tls else False
-        api = docker.APIClient(base_url=self.endpoint.host, version="auto", tls=tls, timeout=int(CONNECT_TIMEOUT))
-        cast(Any, api).timeout = (CONNECT_TIMEOUT, ANSWER_TIMEOUT)   # as requests takes it; the constructor cannot
-        return api
+
+        def client(version: str) -> APIClient:
+            api = docker.APIClient(base_url=host, version=version, tls=tls)
+            api.trust_env = False   # else REQUESTS_CA_BUNDLE wins over the Engine's own authority (requests #3829)
+            cast(Any, api).timeout = (CONNECT_TIMEOUT, ANSWER_TIMEOUT)   # as requests takes it; the constructor cannot
+            return api
+
+        with closing(client("1.24")) as api:   # to ask for the version is the one thing that every version can do
+            version = cast(dict[str, str], api.version(api_version=False))["ApiVersion"]
+        return client(version)
 
     @contextmanager
     def _mapped(self) -> Iterator[None]:
@@ -212,6 +229,9 @@ class DockerEngine:
         causes = list(_causes(error))
         number = next((c.errno for c in causes if isinstance(c, OSError) and c.errno), 0)
         where, text = f"the Docker Engine at {self.endpoint}", str(causes[-1]) or type(causes[-1]).__name__
+        if self._relay:
+            return UnreachableError(f"{where} cannot be used: {self._relay.complaint or text}",
+                                    hint=f"Does 'ssh {urlsplit(self.endpoint.host).netloc} docker info' work without asking anything?")
         if "ertificate" in str(error) or any(type(c).__name__ in ("SSLError", "SSLCertVerificationError") for c in causes):
             return UnreachableError(f"{where}: TLS fails: {text}", hint="Are the certificates this Engine's own and not expired? "
                                     "DOCKER_CERT_PATH or the docker context say where they are.")

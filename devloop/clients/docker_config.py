@@ -9,7 +9,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,8 +19,8 @@ from devloop.clients import process
 from devloop.errors import UnreachableError
 
 DEFAULT_HOST = "unix:///var/run/docker.sock"
-_PLUGINS = ("/usr/local/lib/docker/cli-plugins", "/usr/local/libexec/docker/cli-plugins", "/usr/lib/docker/cli-plugins",
-            "/usr/libexec/docker/cli-plugins", "/Applications/Docker.app/Contents/Resources/cli-plugins")
+SYSTEM_PLUGINS = ("/usr/local/lib/docker/cli-plugins", "/usr/local/libexec/docker/cli-plugins", "/usr/lib/docker/cli-plugins",
+                  "/usr/libexec/docker/cli-plugins", "/Applications/Docker.app/Contents/Resources/cli-plugins")
 _PROXIES = {"httpProxy": "HTTP_PROXY", "httpsProxy": "HTTPS_PROXY", "ftpProxy": "FTP_PROXY", "noProxy": "NO_PROXY", "allProxy": "ALL_PROXY"}
 
 
@@ -47,15 +48,17 @@ class DockerEndpoint:
         return self.host.startswith(("unix://", "npipe://"))
 
     def __str__(self) -> str:
-        return f"{self.host} ({self.origin})"
+        return re.sub(r"//([^/@]*):[^/@]*@", r"//\1@", self.host) + f" ({self.origin})"   # no password
 
 
 @dataclass(frozen=True)
 class DockerConfig:
-    """``config.json`` of the docker CLI, empty where there is none. `directory` holds it, the contexts and the plugins."""
+    """``config.json`` of the docker CLI, empty where there is none. `directory` holds it, the contexts and the user's plugins;
+    `plugins` are the directories of everybody's."""
 
     directory: Path
     data: Mapping[str, Any] = field(default_factory=dict, repr=False)   # holds secrets
+    plugins: Sequence[str] = SYSTEM_PLUGINS
 
     @classmethod
     def load(cls, environ: Mapping[str, str]) -> DockerConfig:
@@ -108,7 +111,7 @@ class DockerConfig:
     def plugin(self, name: str, environ: Mapping[str, str]) -> str | None:
         """A docker CLI plugin's file, looked for where the CLI does, then in PATH; it can be run by itself."""
         extra = self.data.get("cliPluginsExtraDirs") or ()
-        places = [*map(Path, extra), self.directory / "cli-plugins", *map(Path, _PLUGINS)]
+        places = [*map(Path, extra), self.directory / "cli-plugins", *map(Path, self.plugins)]
         found = (place / name for place in places)
         return next((str(file) for file in found if file.is_file() and os.access(file, os.X_OK)), None) or process.which(name, environ)
 

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import os
 import socket
+import ssl
 import stat
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -88,9 +91,135 @@ def test_tls_where_the_engine_speaks_none(tmp_path: Path) -> None:
     assert "TLS fails" in error.message
 
 
+@pytest.fixture(scope="module")
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """``ca.pem``, and of it ``cert.pem`` with ``key.pem``, good for 127.0.0.1 and for clients; in ``other/`` another authority."""
+    directory = tmp_path_factory.mktemp("tls")
+    (directory / "other").mkdir()
+    for script in (
+        "openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=authority -keyout ca-key.pem -out ca.pem",
+        "openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=other -keyout other/ca-key.pem -out other/ca.pem",
+        "openssl req -newkey rsa:2048 -nodes -subj /CN=engine -keyout key.pem -out engine.csr",
+        "echo subjectAltName=IP:127.0.0.1 >extensions",
+        "openssl x509 -req -in engine.csr -CA ca.pem -CAkey ca-key.pem -CAcreateserial -days 2 -extfile extensions -out cert.pem",
+    ):
+        subprocess.run(script, shell=True, cwd=directory, check=True, capture_output=True)
+    return directory
+
+
+@contextmanager
+def tls_engine(certificates: Path, build: Callable[[socket.socket], object]) -> Iterator[str]:
+    """A stand-in that wants TLS and the client's certificate."""
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=str(certificates / "ca.pem"))
+    context.load_cert_chain(certificates / "cert.pem", certificates / "key.pem")
+    context.verify_mode = ssl.CERT_REQUIRED
+
+    def answer(peer: socket.socket) -> None:
+        with context.wrap_socket(peer, server_side=True) as secure:
+            engine_that(build)(secure)
+
+    with serving(certificates, answer, tcp=True) as host:
+        yield host
+
+
+def test_an_engine_behind_tls_is_built_with(certificates: Path) -> None:
+    def succeed(peer: socket.socket) -> None:
+        while not peer.recv(65536).endswith(b"0\r\n\r\n"):
+            pass
+        peer.sendall(b'HTTP/1.1 200 OK\r\nContent-Length: 15\r\n\r\n{"stream":"hi"}')
+
+    with tls_engine(certificates, succeed) as host, \
+            engine_at(host, DOCKER_TLS_VERIFY="1", DOCKER_CERT_PATH=str(certificates)) as engine:
+        assert build(engine, iter([b"x"]), Cancel()) == [{"stream": "hi"}]
+
+
+def test_cancelling_ends_a_build_behind_tls(certificates: Path) -> None:
+    arrived, released, cancel = threading.Event(), threading.Event(), Cancel()
+
+    def hang(_peer: socket.socket) -> None:
+        arrived.set()
+        released.wait(30)
+
+    with tls_engine(certificates, hang) as host, ThreadPoolExecutor(1) as pool, \
+            engine_at(host, DOCKER_TLS_VERIFY="1", DOCKER_CERT_PATH=str(certificates)) as engine:
+        running = pool.submit(build, engine, iter([b"x"]), cancel)
+        assert arrived.wait(10)
+        cancel.cancel()
+        with pytest.raises(Cancelled):
+            running.result(10)
+        released.set()
+
+
+def test_an_engine_with_another_authoritys_certificate(certificates: Path) -> None:
+    with tls_engine(certificates, head) as host:
+        error = unreachable(host, DOCKER_TLS_VERIFY="1", DOCKER_CERT_PATH=str(certificates / "other"))
+    assert "TLS fails" in error.message
+    assert "DOCKER_CERT_PATH" in error.hint
+
+
 def test_an_engine_that_is_something_else(tmp_path: Path) -> None:
     with serving(tmp_path, lambda peer: peer.sendall(b"SSH-2.0-OpenSSH_9.2\r\n")) as host:
         assert "cannot be used" in unreachable(host).message
+
+
+# --- behind ssh
+
+
+def ssh(directory: Path, script: str) -> str:
+    """A PATH with an ssh that says what it was called with, and then does `script`."""
+    program = directory / "ssh"
+    program.write_text(f'#!/bin/sh\necho "$@" >>{directory}/called\n{script}\n')
+    program.chmod(0o755)
+    return f"{directory}:{os.environ['PATH']}"
+
+
+def test_an_engine_behind_ssh_is_asked_through_the_ssh_program(tmp_path: Path) -> None:
+    (tmp_path / "dial-stdio").write_text(f"""
+import os, socket, threading
+engine = socket.socket(socket.AF_UNIX)
+engine.connect("{tmp_path}/engine.sock")
+def answers():
+    while data := engine.recv(9999):
+        os.write(1, data)
+threading.Thread(target=answers, daemon=True).start()
+while data := os.read(0, 9999):
+    engine.sendall(data)
+""")
+    path = ssh(tmp_path, f"exec {sys.executable} {tmp_path}/dial-stdio")
+    ready = threading.Event()
+
+    def hang(_peer: socket.socket) -> None:
+        ready.set()
+        head(_peer)   # until the connection ends
+
+    cancel = Cancel()
+    with serving(tmp_path, engine_that(hang)), ThreadPoolExecutor(1) as pool, engine_at("ssh://me@far.example:2222", PATH=path) as engine:
+        running = pool.submit(build, engine, iter([b"x"]), cancel)
+        assert ready.wait(20)
+        cancel.cancel()
+        with pytest.raises(Cancelled):
+            running.result(10)
+    called = (tmp_path / "called").read_text().splitlines()
+    assert set(called) == {"-l me -p 2222 -o ConnectTimeout=30 -T -- far.example docker system dial-stdio"}
+
+
+def test_what_ssh_complains_about_is_told(tmp_path: Path) -> None:
+    path = ssh(tmp_path, "echo Host key verification failed. >&2; exit 255")
+    error = unreachable("ssh://far.example/run/user/1000/docker.sock", PATH=path)
+    assert error.message.endswith("cannot be used: Host key verification failed.")
+    assert "'ssh far.example docker info'" in error.hint
+    assert (tmp_path / "called").read_text().splitlines()[0].endswith("docker --host unix:///run/user/1000/docker.sock system dial-stdio")
+
+
+def test_a_missing_ssh_is_told(tmp_path: Path) -> None:
+    assert "'ssh'" in unreachable("ssh://far.example", PATH=str(tmp_path)).message
+
+
+def test_a_malformed_ssh_address_is_told() -> None:
+    with engine_at("ssh://me:secret@far.example") as engine, pytest.raises(UnreachableError) as caught:
+        engine.ping()
+    assert caught.value.message == ("the Docker Engine at ssh://me@far.example (from DOCKER_HOST) cannot be used: "
+                                    "the address is not ssh://[user@]host[:port]")
 
 
 # --- refusing and hanging; a stand-in, because a real Engine cannot be asked to
