@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import stat
@@ -22,6 +23,7 @@ from devloop.errors import ConfigError
 DEFAULTS = ("Dockerfile", "Containerfile")
 IGNORE = ".dockerignore"
 Extra = tuple[ContextFile, bytes]
+_REPLACED = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EINVAL, errno.ENXIO)   # gone, or of another type
 
 
 def analyse(artifact: Artifact, base: Path, cache: DigestCache, *, buildkit: bool = False, cancel: Cancel | None = None) -> BuildContext:
@@ -132,9 +134,9 @@ def _hashed(selection: Selection, root: Path, name: str, cache: DigestCache, che
                 kind, target = "link", os.readlink(root / path)
             else:
                 digest = digests.digest(path, status, check)
-        except FileNotFoundError:   # it went since the walk: then it is no part of this state of the context
-            continue
         except OSError as error:
+            if error.errno in _REPLACED:   # since the walk: what is there now brings a change of its own
+                continue
             raise unreadable(f"{name}/{path}", error) from error
         size = status.st_size if kind == "file" else 0
         files.append(ContextFile(path, kind, stat.S_IMODE(status.st_mode), size, int(status.st_mtime), target, digest))

@@ -37,7 +37,8 @@ def build(docker_api: docker.APIClient) -> Iterator[Build]:
 
     def run(context: BuildContext, sent: Iterator[bytes] | None = None) -> Image:
         said = list(docker_api.build(fileobj=Readable(sent or context.tar()), custom_context=True, tag=tag,
-                                     dockerfile="Dockerfile" if sent else context.dockerfile_name, rm=True, forcerm=True, nocache=sent is not None, decode=True))
+                                     dockerfile="Dockerfile" if sent else context.dockerfile_name, rm=True, forcerm=True,
+                                     nocache=sent is not None, decode=True))
         assert not [message for message in said if "error" in message]
         container = docker_api.create_container(tag, "none")["Id"]
         try:

@@ -259,3 +259,28 @@ def test_an_analysis_can_be_called_off(web: Web, tmp_path: Path) -> None:
     cancel.cancel("a newer save")
     with pytest.raises(Cancelled, match="a newer save"):
         analyse(Artifact(image="x", context="web"), tmp_path, DigestCache(), cancel=cancel)
+
+
+class Saboteur(Cancel):
+    """Does something once the walk is over and the first file is being read."""
+
+    def __init__(self, act: Callable[[], object]) -> None:
+        super().__init__()
+        self._act = act
+        self._checks = 0
+
+    def check(self) -> None:
+        self._checks += 1
+        if self._checks == 2:
+            self._act()
+
+
+@pytest.mark.parametrize("replace", [
+    lambda path: path.unlink(), lambda path: (path.unlink(), path.symlink_to("a")), lambda path: (path.unlink(), path.mkdir()),
+    lambda path: (path.unlink(), os.mkfifo(path)),
+])
+def test_a_file_that_goes_while_the_context_is_read_is_no_part_of_it(tmp_path: Path, web: Web, replace: Callable[[Path], object]) -> None:
+    web({"Dockerfile": ALL, "a": "1", "b": "2"})
+    saboteur = Saboteur(lambda: replace(tmp_path / "web/b"))
+    found = analyse(Artifact(image="x", context="web"), tmp_path, DigestCache(), cancel=saboteur)
+    assert paths(found) == ["Dockerfile", "a"]
