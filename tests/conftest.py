@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Generator
 from pathlib import Path
 from typing import Any, TypeVar
@@ -13,6 +14,7 @@ Report = TypeVar("Report", pytest.TestReport, pytest.CollectReport)
 
 CLUSTER_LOGS = Path(os.environ.get("DEVLOOP_CLUSTER_RUN", "/run/devloop-cluster")) / "log"
 CLUSTER_DAEMONS = ("dockerd", "kubelet", "apiserver", "controller-manager")
+COMPLAINT = re.compile(r"^[EF]\d{4} |level=(error|fatal)|^panic:")
 IN_CI = os.environ.get("CI", "") not in ("", "0", "false")
 
 
@@ -36,12 +38,13 @@ def _no_skip_in_ci(report: Report) -> Report:
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
-    """The last lines of the cluster's daemons, where a test that needs it has failed."""
+    """The last complaints of the cluster's daemons, where a test that needs it has failed."""
     failed = terminalreporter.stats.get("failed", []) + terminalreporter.stats.get("error", [])
     if not any("cluster" in getattr(report, "keywords", ()) for report in failed):
         return
     for daemon in CLUSTER_DAEMONS:
         log = CLUSTER_LOGS / f"{daemon}.log"
         if log.exists():
-            terminalreporter.section(f"the last lines of {log}")
-            terminalreporter.write_line("\n".join(log.read_text(errors="replace").splitlines()[-15:]))
+            complaints = [line for line in log.read_text(errors="replace").splitlines() if COMPLAINT.search(line)]
+            terminalreporter.section(f"the last errors in {log}")
+            terminalreporter.write_line("\n".join(line[:500] for line in complaints[-15:]))

@@ -158,6 +158,7 @@ class Session(Running):
         self.events: list[Event] = []
         self._more = threading.Condition()
         self._open = True
+        self._listening = True
         self._errors = devloop.cwd / f".stderr-{time.monotonic_ns()}"
         with self._errors.open("wb") as errors:
             self.process = subprocess.Popen([DEVLOOP, *args], cwd=devloop.cwd, env=devloop.environment, stdin=subprocess.DEVNULL,
@@ -172,9 +173,15 @@ class Session(Running):
                 with self._more:
                     self.events.append(parse(line.decode(), len(self.events)))
                     self._more.notify_all()
+                if not self._listening:
+                    break
         with self._more:
             self._open = False
             self._more.notify_all()
+
+    def stop_reading(self) -> None:
+        """Close our end of its output."""
+        self._listening = False
 
     def closed(self) -> None:
         self._reader.join()
@@ -217,6 +224,16 @@ class Session(Running):
     def generation(self) -> int:
         """The number of the last one that started."""
         return max((event["generation"] for event in self.events if event["type"] == "generationStarted"), default=0)
+
+    def settled(self, timeout: float = 60) -> int:
+        """The number of the last generation, once it has finished and no newer one has started with that."""
+        while True:
+            number = self.generation
+            finished = self.wait_for("generationFinished", generation=number, timeout=timeout)
+            if finished["outcome"] != "stale" and self.generation == number:
+                return number
+            if finished["outcome"] == "stale":
+                self.wait_for("generationStarted", generation=number + 1, timeout=timeout)
 
     def next_live(self, change: Callable[[], None], timeout: float = 60) -> Event:
         """Do `change`, and see that the generation after the present one serves it."""

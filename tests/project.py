@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 from urllib.request import urlopen
 
 from harness import Devloop, Result, Session, Terminal
 
 from devloop.clients.kube import Kube
+from devloop.model import Object
 
 EXAMPLE = Path(__file__).parents[1] / "examples" / "hello"
 T = TypeVar("T")
@@ -81,13 +83,22 @@ class Project:
             found += [f"{listed['kind'].removesuffix('List').lower()}/{item['metadata']['name']}" for item in listed["items"]]
         return [name for name in found if name != "configmap/kube-root-ca.crt"]
 
-    def deployment(self, kube: Kube, name: str = "hello") -> dict[str, object]:
+    def deployment(self, kube: Kube, name: str = "hello") -> Object:
         return kube.get(f"/apis/apps/v1/namespaces/{self.namespace}/deployments/{name}")
 
     def pods(self, kube: Kube) -> list[str]:
         """The running pods of the project that nobody has told to end."""
         items = kube.get(f"/api/v1/namespaces/{self.namespace}/pods", labelSelector="app=hello")["items"]
         return [pod["metadata"]["name"] for pod in items if "deletionTimestamp" not in pod["metadata"]]
+
+
+def other(**container: Any) -> str:
+    """The manifest of a second Deployment; what its container has beside a script that sleeps."""
+    return json.dumps({
+        "apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "other"},
+        "spec": {"selector": {"matchLabels": {"app": "other"}}, "template": {"metadata": {"labels": {"app": "other"}}, "spec": {
+            "terminationGracePeriodSeconds": 0,
+            "containers": [{"name": "main", "image": "busybox:1.36", "command": ["sleep", "1000"]} | container]}}}})
 
 
 def eventually(what: Callable[[], T], timeout: float = 20) -> T:

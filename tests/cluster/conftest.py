@@ -12,7 +12,8 @@ import shutil
 import socket
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import docker
@@ -83,6 +84,20 @@ def docker_api(kubeconfig: str) -> Iterator[docker.APIClient]:
     client = docker.APIClient(base_url=os.environ.get("DOCKER_HOST"), version="auto")
     yield client
     client.close()
+
+
+@pytest.fixture
+def docker_processes(docker_api: docker.APIClient) -> Callable[[], list[str]]:
+    """Tells the command lines that run in the Engine's containers now."""
+    def processes() -> list[str]:
+        found = []
+        for container in docker_api.containers():
+            with suppress(docker.errors.APIError):      # it has ended meanwhile
+                top = docker_api.top(container["Id"])
+                found += [process[-1] for process in top["Processes"] or ()]
+        return found
+
+    return processes
 
 
 @pytest.fixture(scope="session")

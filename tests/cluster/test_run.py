@@ -8,20 +8,11 @@ from typing import Any
 import docker
 import pytest
 import yaml
-from project import Project, eventually
+from project import Project, eventually, other
 
 from devloop.clients.kube import Kube
 
 pytestmark = pytest.mark.cluster
-
-
-def other(**container: Any) -> str:
-    """The manifest of a second Deployment; what its container has beside a script that sleeps."""
-    return json.dumps({
-        "apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "other"},
-        "spec": {"selector": {"matchLabels": {"app": "other"}}, "template": {"metadata": {"labels": {"app": "other"}}, "spec": {
-            "terminationGracePeriodSeconds": 0,
-            "containers": [{"name": "main", "image": "busybox:1.36", "command": ["sleep", "1000"]} | container]}}}})
 
 
 def test_a_first_run_builds_and_deploys_and_a_second_one_finds_it_all_there(project: Project, kube: Kube) -> None:
