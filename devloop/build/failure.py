@@ -84,14 +84,14 @@ def _hint(instruction: str, text: str, job: BuildJob) -> str:
     keyword = instruction.partition(" ")[0].upper()
     for advice in _ADVICE:
         if (not advice.instructions or keyword in advice.instructions) and re.search(advice.pattern, text, re.IGNORECASE | re.MULTILINE):
-            return advice.hint.format(registry=_registry(instruction), context=_path(job.context.root))
+            return advice.hint.format(registry=_registry(instruction, text), context=_path(job.context.root))
     return ""
 
 
-def _registry(instruction: str) -> str:
-    """`` HOST`` of the first word that names an image in a registry of its own."""
-    found = re.search(r"[\s=]([\w.-]+\.[\w.-]+(?::\d+)?|localhost(?::\d+)?|[\w-]+:\d+)/\S", instruction)
-    return f" {found[1]}" if found and found[1] != "docker.io" else ""
+def _registry(instruction: str, text: str) -> str:
+    """`` HOST`` of the registry that refused; empty for Docker Hub, which docker login takes by itself."""
+    found = re.search(r"https?://([^/\s\"]+)/v2/", text) or re.search(r"\s((?:[\w-]+\.)+[\w-]+(?::\d+)?|[\w-]+:\d+)/\S", instruction)
+    return f" {found[1]}" if found and not found[1].endswith("docker.io") else ""
 
 
 def _path(path: Path) -> str:
