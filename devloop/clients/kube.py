@@ -158,10 +158,19 @@ class Kube:
         """The response, its body unread."""
         import urllib3
 
-        cancel.check()
-        with _mapped(self), cancelled_by(cancel):
+        def once() -> Any:
+            cancel.check()
             return self._pool.request(method, url, body=body, headers=headers, preload_content=False,
                                       timeout=urllib3.Timeout(connect=CONNECT_TIMEOUT, read=timeout))
+
+        with _mapped(self), cancelled_by(cancel):
+            try:
+                return once()
+            except urllib3.exceptions.ProtocolError as error:
+                # the server may close an idle connection just when it is used again: what changes nothing is asked anew
+                if method != "GET" or not isinstance(error.args[-1], (ConnectionResetError, BrokenPipeError)):
+                    raise
+                return once()
 
     def watch(self, path: str, *, cancel: Cancel, query: Query | None = None) -> Iterator[WatchEvent]:
         """The collection at `path` as a `SNAPSHOT`, then every change, for ever, until cancelled (raises `Cancelled`).
@@ -330,15 +339,17 @@ def _shut(response: Any) -> None:
 @contextmanager
 def _mapped(kube: Kube) -> Iterator[None]:
     """urllib3's errors as ours."""
-    from urllib3.exceptions import HTTPError, SSLError
+    from urllib3.exceptions import HTTPError
+    from urllib3.util.ssl_match_hostname import CertificateError
 
     try:
         yield
-    except SSLError as error:
-        raise UnreachableError(f"the API server {kube.server} (context '{kube.context}') shows a certificate that cannot be "
-                               f"trusted: {error}", hint="Was the cluster made anew? Then its kubeconfig entry must be, too.") from error
     except (HTTPError, OSError) as error:
-        raise UnreachableError(f"the API server {kube.server} (context '{kube.context}') does not answer: {_cause(error)}",
+        server = f"the API server {kube.server} (context '{kube.context}')"
+        if error.args and isinstance(error.args[0], (ssl.SSLCertVerificationError, CertificateError)):
+            raise UnreachableError(f"{server} shows a certificate that cannot be trusted: {error}",
+                                   hint="Was the cluster made anew? Then its kubeconfig entry must be, too.") from error
+        raise UnreachableError(f"{server} does not answer: {_cause(error)}",
                                hint="Is the cluster running, and is this the right context?") from error
 
 

@@ -40,8 +40,8 @@ class CuttableProxy:
             pairs, self._pairs = self._pairs, []
         for pair in pairs:
             for end in pair:
-                end.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-                with suppress(OSError):
+                with suppress(OSError):   # closed already, its other end having been shut
+                    end.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
                     end.shutdown(socket.SHUT_RDWR)
         return len(pairs)
 
