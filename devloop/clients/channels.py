@@ -1,0 +1,65 @@
+"""Port-forward as websockets had it before they could carry SPDY: ``v4.channel.k8s.io``, one websocket a connection."""
+
+from __future__ import annotations
+
+import asyncio
+
+from devloop.clients.duplex import Broken
+from devloop.clients.spdy import failure
+from devloop.clients.websocket import WebSocket
+
+AFTER_EOF = 30.0          # how long a silent pod may still have something to say after our end, which it cannot see
+
+
+class ChannelStream:
+    """A `Duplex` on a websocket of its own: each message begins with its channel, 0 data and 1 an error's text.
+
+    Our end cannot be told to the pod; reading goes on until the pod ends, or says nothing for `AFTER_EOF`.
+    """
+
+    def __init__(self, websocket: WebSocket) -> None:
+        self._websocket = websocket
+        self._greeted: set[int] = set()       # the first message of a channel repeats the port
+        self._text = b""
+        self._timer: asyncio.TimerHandle | None = None
+        self._done_writing = False
+
+    async def read(self) -> bytes:
+        try:
+            while message := await self._websocket.receive():
+                channel, payload = message[0], message[1:]
+                if channel not in self._greeted:
+                    self._greeted.add(channel)
+                elif channel == 1:
+                    self._text += payload
+                elif payload:
+                    self._wait_for_more()
+                    return payload
+        except (OSError, asyncio.IncompleteReadError) as error:
+            if not self._done_writing:
+                raise Broken("the connection to the cluster broke") from error
+        if self._text:
+            raise failure(self._text.decode(errors="replace"))
+        return b""
+
+    async def write(self, data: bytes) -> None:
+        try:
+            self._websocket.send(b"\0" + data)
+            await self._websocket.wire.drain()
+        except OSError as error:
+            raise Broken("the connection to the cluster broke") from error
+
+    def write_eof(self) -> None:
+        self._done_writing = True
+        self._wait_for_more()
+
+    def _wait_for_more(self) -> None:
+        if self._timer:
+            self._timer.cancel()
+        if self._done_writing:
+            self._timer = asyncio.get_running_loop().call_later(AFTER_EOF, self._websocket.wire.close)
+
+    def close(self) -> None:
+        if self._timer:
+            self._timer.cancel()
+        self._websocket.wire.close()

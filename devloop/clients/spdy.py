@@ -1,0 +1,181 @@
+"""SPDY/3.1 as Kubernetes' port-forward speaks it: a pair of streams, one for data and one for an error's text.
+
+The servers (moby/spdystream) never read or send WINDOW_UPDATE: TCP alone holds a sender back, so that two forwarded connections in
+one SPDY connection would block each other. Therefore one at a time is opened here.
+Format: https://www.chromium.org/spdy/spdy-protocol/spdy-protocol-draft3-1/
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import re
+import struct
+import zlib
+
+from devloop.clients.duplex import Broken, NotConnected
+from devloop.clients.upgrade import Wire
+
+VERSION = 0x8003
+SYN_STREAM, SYN_REPLY, RST_STREAM, PING, GOAWAY = 1, 2, 3, 6, 7
+FIN = 1
+RESET = 0x100             # our own: beyond the wire's 8 bits of flags
+WORKERS = 5               # moby/spdystream handles the frames of stream n in worker n % 5, and PINGs in each in turn
+
+_NEVER_CONNECTED = re.compile(r"connection refused|dial tcp|failed to connect|not running|not found|no such|does not exist|netns|nsenter"
+                              r"|network namespace", re.IGNORECASE)
+_NOTHING_LISTENS = re.compile(r"connection refused", re.IGNORECASE)
+
+# what both sides prime their compression with (the specification's, section 2.6.10.1)
+_WORDS = (
+    "options head post put delete trace accept accept-charset accept-encoding accept-language accept-ranges age allow authorization "
+    "cache-control connection content-base content-encoding content-language content-length content-location content-md5 content-range "
+    "content-type date etag expect expires from host if-match if-modified-since if-none-match if-range if-unmodified-since last-modified "
+    "location max-forwards pragma proxy-authenticate proxy-authorization range referer retry-after server te trailer transfer-encoding "
+    "upgrade user-agent vary via warning www-authenticate method get status 200_OK version HTTP/1.1 url public set-cookie keep-alive origin"
+)
+DICTIONARY = b"".join(struct.pack(">I", len(word)) + word.replace("_", " ").encode() for word in _WORDS.split()) + (
+    b"100101201202205206300302303304305306307402405406407408409410411412413414415416417502504505"
+    b"203 Non-Authoritative Information204 No Content301 Moved Permanently400 Bad Request401 Unauthorized403 Forbidden404 Not Found"
+    b"500 Internal Server Error501 Not Implemented503 Service Unavailable"
+    b"Jan Feb Mar Apr May Jun Jul Aug Sept Oct Nov Dec 00:00:00 Mon, Tue, Wed, Thu, Fri, Sat, Sun, GMT"
+    b"chunked,text/html,image/png,image/jpg,image/gif,application/xml,application/xhtml+xml,text/plain,text/javascript,public"
+    b"privatemax-age=gzip,deflate,sdchcharset=utf-8charset=iso-8859-1,utf-,*,enq=0."
+)
+
+
+def control(kind: int, payload: bytes, flags: int = 0) -> bytes:
+    """A control frame."""
+    return struct.pack(">HHI", VERSION, kind, flags << 24 | len(payload)) + payload
+
+
+def data_header(stream: int, length: int, flags: int = 0) -> bytes:
+    """What comes before a data frame's bytes."""
+    return struct.pack(">II", stream, flags << 24 | length)
+
+
+def failure(text: str) -> NotConnected | Broken:
+    """The error stream's text as an exception: was there ever a connection to a program in the pod?"""
+    if _NEVER_CONNECTED.search(text):
+        return NotConnected(text, listening=not _NOTHING_LISTENS.search(text))
+    return Broken(text)
+
+
+class Spdy:
+    """An upgraded connection to one pod. `open` the next pair of streams when the one before is over and `settled`."""
+
+    def __init__(self, wire: Wire) -> None:
+        self.wire = wire
+        self._compress = zlib.compressobj(zdict=DICTIONARY)
+        self._next = 1
+        self._pongs: set[int] = set()
+        self._pings = itertools.count(1, 2)
+        self.going = False        # the server said GOAWAY
+
+    def open(self, port: int) -> tuple[int, int]:
+        """The numbers of the two streams, error and data, of one forwarded connection.
+
+        Nothing is waited for, and data may follow at once: the servers handle a stream's frames in their order.
+        """
+        error, data = self._next, self._next + 2
+        self._next += 4
+        self.wire.write(self._syn(error, port, "error", error), self._syn(data, port, "data", error), data_header(error, 0, FIN))
+        return error, data
+
+    def _syn(self, stream: int, port: int, kind: str, request: int) -> bytes:
+        headers = {"streamtype": kind, "port": str(port), "requestid": str(request)}
+        block = struct.pack(">I", len(headers)) + b"".join(
+            struct.pack(">I", len(text)) + text.encode() for pair in headers.items() for text in pair)
+        packed = self._compress.compress(block) + self._compress.flush(zlib.Z_SYNC_FLUSH)
+        return control(SYN_STREAM, struct.pack(">IIH", stream, 0, 0) + packed)
+
+    async def frame(self) -> tuple[int, int, bytes]:
+        """The next data frame as (stream, flags, bytes). A reset is (stream, RESET, reason); what is dealt with here has stream 0."""
+        first, length = struct.unpack(">II", await self.wire.readexactly(8))
+        flags, length = length >> 24, length & 0xFFFFFF
+        payload = await self.wire.readexactly(length) if length else b""
+        if not first >> 31:
+            return first, flags, payload
+        kind = first & 0xFFFF
+        if kind == RST_STREAM:
+            return int.from_bytes(payload[:4]), RESET, payload[4:]
+        if kind == PING:
+            self._ponged(payload)
+        elif kind == GOAWAY:
+            self.going = True
+        return 0, 0, b""      # SYN_REPLY, HEADERS, SETTINGS: nothing we need, and nothing we compress against
+
+    def _ponged(self, payload: bytes) -> None:
+        number = int.from_bytes(payload)
+        if number % 2:
+            self._pongs.discard(number)
+        else:
+            self.wire.write(control(PING, payload))
+
+    def ping(self) -> None:
+        """Keep what is between us and the pod from taking the connection for idle."""
+        self.wire.write(control(PING, next(self._pings).to_bytes(4)))
+
+    async def settled(self) -> None:
+        """Returns when the server is ready for the next pair of streams; drops what is still under way for the last one.
+
+        Data that the program in the pod left unread blocks one of the server's workers for ever (spdystream has no reader for
+        it any more): only a server that answers a PING in each of them can be used again. Others never return here.
+        """
+        numbers = [next(self._pings) for _ in range(WORKERS)]
+        self._pongs.update(numbers)
+        self.wire.write(*(control(PING, number.to_bytes(4)) for number in numbers))
+        while self._pongs:
+            await self.frame()
+
+
+class SpdyStream:
+    """A `Duplex`: one forwarded connection."""
+
+    def __init__(self, spdy: Spdy, port: int) -> None:
+        self._spdy = spdy
+        self._error, self._data = spdy.open(port)
+        self._text = b""
+        self._open = {self._error, self._data}
+        self._sent_eof = False
+
+    @property
+    def finished(self) -> bool:
+        """The server has ended its part in order, with or without an error."""
+        return not self._open
+
+    async def read(self) -> bytes:
+        try:
+            while self._open:
+                stream, flags, payload = await self._spdy.frame()
+                if stream not in self._open:
+                    continue
+                if flags & (FIN | RESET):
+                    self._open.discard(stream)
+                if flags & RESET:
+                    self._open.add(stream)      # never finished in order
+                    raise Broken("the server reset the stream")
+                if stream == self._error:
+                    self._text += payload
+                elif payload:
+                    return payload
+        except (OSError, asyncio.IncompleteReadError) as error:
+            raise Broken("the connection to the cluster broke") from error
+        if self._text:
+            raise failure(self._text.decode(errors="replace"))
+        return b""
+
+    async def write(self, data: bytes) -> None:
+        try:
+            self._spdy.wire.write(data_header(self._data, len(data)), data)
+            await self._spdy.wire.drain()
+        except OSError as error:
+            raise Broken("the connection to the cluster broke") from error
+
+    def write_eof(self) -> None:
+        if not self._sent_eof:
+            self._sent_eof = True
+            self._spdy.wire.write(data_header(self._data, 0, FIN))
+
+    def close(self) -> None:
+        self._spdy.wire.close()

@@ -1,0 +1,137 @@
+"""SPDY connections used again: making one takes two TLS handshakes, forwarding a connection over it does not."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any
+
+from devloop.clients.spdy import Spdy, SpdyStream
+from devloop.clients.upgrade import Refused
+from devloop.errors import DevloopError
+
+DIALS = 8                 # at once to one pod; who waits takes a connection that another is done with, if that comes first
+IDLE = 8                  # connections kept for the next
+SETTLE_TIMEOUT = 2.0
+
+
+class Tasks:
+    """Tasks that run on their own and end together."""
+
+    def __init__(self) -> None:
+        self._running: set[asyncio.Task[None]] = set()
+
+    def start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.create_task(work)
+        self._running.add(task)
+        task.add_done_callback(self._running.discard)
+        return task
+
+    async def stop(self) -> None:
+        running = list(self._running)
+        for task in running:
+            task.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
+
+
+class Pool:
+    """The SPDY connections to one pod that nobody uses at the moment, and those who wait for one."""
+
+    def __init__(self, way: str, connect: Callable[[], Awaitable[Spdy]], tasks: Tasks) -> None:
+        self.way = way
+        self._connect = connect
+        self._tasks = tasks
+        self._idle: list[Spdy] = []
+        self._waiting: deque[asyncio.Future[Spdy]] = deque()
+        self._dials = 0
+        self._closed = False
+
+    async def take(self) -> Spdy:
+        """Raises what the making of a connection raises."""
+        while self._idle:
+            spdy = self._idle.pop()
+            if not spdy.wire.ended():
+                return spdy
+            spdy.wire.close()
+        future: asyncio.Future[Spdy] = asyncio.get_running_loop().create_future()
+        self._waiting.append(future)
+        self._dial()
+        try:
+            return await future
+        except asyncio.CancelledError:
+            if future.done() and not future.cancelled() and not future.exception():
+                self.offer(future.result())
+            raise
+
+    def offer(self, spdy: Spdy) -> None:
+        """A connection that is free."""
+        while self._waiting:
+            future = self._waiting.popleft()
+            if not future.done():
+                future.set_result(spdy)
+                return
+        if self._closed or len(self._idle) >= IDLE:
+            spdy.wire.close()
+        else:
+            self._idle.append(spdy)
+
+    def trim(self) -> None:
+        """One less, until one is left: what a burst needed goes after a while."""
+        if len(self._idle) > 1:
+            self._idle.pop(0).wire.close()
+
+    def close(self) -> None:
+        self._closed = True
+        while self._idle:
+            self._idle.pop().wire.close()
+
+    def settle(self, spdy: Spdy) -> None:
+        """`offer` it as soon as the server has done with its last use."""
+        self._tasks.start(self._settle(spdy))
+
+    async def _settle(self, spdy: Spdy) -> None:
+        try:
+            async with asyncio.timeout(SETTLE_TIMEOUT):
+                await spdy.settled()
+        except BaseException as error:
+            spdy.wire.close()
+            if not isinstance(error, OSError | asyncio.IncompleteReadError):
+                raise
+        else:
+            self.offer(spdy)
+
+    def _dial(self) -> None:
+        while self._dials < min(len(self._waiting), DIALS):
+            self._dials += 1
+            self._tasks.start(self._dialled())
+
+    async def _dialled(self) -> None:
+        try:
+            spdy = await self._connect()
+        except (Refused, DevloopError) as error:
+            # the same would be said to all who wait
+            while self._waiting:
+                future = self._waiting.popleft()
+                if not future.done():
+                    future.set_exception(error)
+        else:
+            self.offer(spdy)
+        finally:
+            self._dials -= 1
+        self._dial()
+
+
+class PooledStream(SpdyStream):
+    """Closing gives the connection back, where the server has ended its part in order."""
+
+    def __init__(self, spdy: Spdy, port: int, pool: Pool) -> None:
+        super().__init__(spdy, port)
+        self._pool = pool
+
+    def close(self) -> None:
+        if not self.finished or self._spdy.going or self._spdy.wire.ended():
+            super().close()
+        else:
+            self.write_eof()
+            self._pool.settle(self._spdy)
