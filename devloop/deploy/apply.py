@@ -9,14 +9,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from devloop.cancel import Cancel
-from devloop.clients.kube import SSA, Kube, Resource
+from devloop.clients.kube import Kube, Resource
 from devloop.deploy import teardown
 from devloop.deploy.inventory import load_inventory, save_inventory
 from devloop.deploy.manifests import MANAGED_BY, NAME
 from devloop.deploy.objects import (
     APPLIED,
     CREATED_BY,
-    MANAGER,
     Target,
     annotation,
     by_rank,
@@ -27,7 +26,7 @@ from devloop.deploy.objects import (
     with_marks,
 )
 from devloop.deploy.refusals import kind_is_missing, refusal
-from devloop.deploy.replace import await_gone, changed, replace, wants_replacing
+from devloop.deploy.replace import GONE_SECONDS, await_gone, changed, replace, wants_replacing
 from devloop.deploy.work import Work, working
 from devloop.errors import ApiError, DeployError
 from devloop.events import Action, Emit, ObjectApplied, StepProgress
@@ -54,8 +53,11 @@ class Applier:
         as they are."""
         with working(self._kube, self._name, emit, cancel) as work:
             home, known = self._home(work)
+            if home is not None and is_ending(home):
+                self._await_home_gone(work, home)
+                home, known = None, None
             targets = self._targets(work, [*self._home_manifest(home, manifests), *manifests])
-            live = dict(zip(targets, work.each(lambda target: work.find(target.path), targets.values()), strict=True))
+            live = dict(zip(targets, work.each(lambda target: _live(work, target), targets.values()), strict=True))
             over = {ref for ref in targets if self._has_run(targets[ref], live[ref])}
             first = [ref for ref in targets if ref == self._home_ref and home is None]      # the inventory lives in it
             for ref in first:
@@ -74,7 +76,7 @@ class Applier:
         self._jobs.clear()
         with working(self._kube, self._name, emit, cancel) as work:
             home, known = self._home(work)
-            if home is not None:
+            if home is not None and not is_ending(home):
                 teardown.delete_all(work, self._namespace, known)
 
     # --- the namespace
@@ -84,7 +86,7 @@ class Applier:
         return ObjectRef("v1", "Namespace", "", self._namespace)
 
     def _home(self, work: Work) -> tuple[Object | None, tuple[ObjectRef, ...] | None]:
-        """The namespace deployed to, and the inventory in it; None where it is not there. One that is being deleted is waited for."""
+        """The namespace deployed to, and the inventory in it; None where it is not there."""
         path = NAMESPACES.path(name=self._namespace)
 
         def namespace() -> Object | None:
@@ -96,15 +98,13 @@ class Applier:
                 return {"metadata": {}}       # not ours to see: then it is not ours to make
 
         future = work.pool.submit(load_inventory, work, self._namespace)
-        home = namespace()
-        known = future.result()
-        if home is not None and is_ending(home):
-            work.emit(StepProgress("deploy", str(self._home_ref), "waiting until the old one is gone"))
-            if not work.gone(NAMESPACES, home, 120):
-                raise DeployError(f"namespace {self._namespace} is being deleted and does not go away",
-                                  hint=f"'kubectl get namespace {self._namespace} -o yaml' says what it waits for.")
-            return None, None
-        return home, known
+        return namespace(), future.result()
+
+    def _await_home_gone(self, work: Work, home: Object) -> None:
+        work.emit(StepProgress("deploy", str(self._home_ref), "waiting until the old one is gone"))
+        if not work.gone(NAMESPACES, home, GONE_SECONDS):
+            raise DeployError(f"namespace {self._namespace} is being deleted and does not go away",
+                              hint=f"'kubectl get namespace {self._namespace} -o yaml' says what it waits for.")
 
     def _home_manifest(self, home: Object | None, manifests: Sequence[Manifest]) -> list[Manifest]:
         """A manifest for the namespace, where nobody else has made it."""
@@ -158,7 +158,7 @@ class Applier:
             return
         reason = ""
         try:
-            applied = work.request("PATCH", target.path, body=body, content_type=SSA, fieldManager=MANAGER, force=self._force)
+            applied = work.apply(target.path, body, force=self._force)
             action: Action = "created" if live is None else "configured"
             if live is not None and applied["metadata"]["resourceVersion"] == live["metadata"]["resourceVersion"]:
                 action = "unchanged"
@@ -188,6 +188,13 @@ class Applier:
             told = "; ".join(f"{c['type']} {c['status']}: {c.get('message', '')}" for c in conditions)
             raise DeployError(f"{target.place} is not served after {ESTABLISHED_SECONDS:.0f} s ({told})",
                               hint="Does another definition use the same names?")
+
+
+def _live(work: Work, target: Target) -> Object | None:
+    try:
+        return work.find(target.path)
+    except ApiError as error:
+        raise refusal(target, error) from error
 
 
 def _established(crds: Sequence[Object]) -> bool:

@@ -9,9 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 
-from devloop.clients.kube import SSA
 from devloop.deploy.manifests import MANAGED_BY, NAME
-from devloop.deploy.objects import MANAGER
 from devloop.deploy.work import Work
 from devloop.errors import DeployError
 from devloop.model import ObjectRef
@@ -39,7 +37,7 @@ def save_inventory(work: Work, namespace: str, refs: Sequence[ObjectRef]) -> Non
     """Two sessions on one project write the same inventory: the last one wins."""
     listed = ",\n".join(json.dumps({"apiVersion": r.api_version, "kind": r.kind, "name": r.name}
                                    | ({"namespace": r.namespace} if r.namespace else {})) for r in refs)
-    work.request("PATCH", inventory_path(namespace, work.name), content_type=SSA, fieldManager=MANAGER, force=True, body={
+    work.apply(inventory_path(namespace, work.name), force=True, body={
         "apiVersion": "v1", "kind": "ConfigMap",
         "metadata": {"name": f"devloop-{work.name}", "labels": {MANAGED_BY: "devloop", NAME: work.name},
                      "annotations": {"devloop.dev/about": "What devloop has deployed; 'devloop delete' goes by it."}},

@@ -33,7 +33,7 @@ def _conflict(target: Target, conflicts: list[Object]) -> DeployError:
     for cause in conflicts:
         match = re.search(r'"([^"]+)"', cause.get("message", ""))
         found.setdefault(match[1] if match else "another manager", []).append(cause.get("field", "?"))
-    told = "; ".join(f"{', '.join(fields)} was set by {_who(manager)}" for manager, fields in found.items())
+    told = "; ".join(f"{_who(manager)} has set {', '.join(fields)}" for manager, fields in found.items())
     hint = "To let devloop take these fields over: --force."
     if any(field == ".spec.replicas" for fields in found.values() for field in fields):
         hint += " If something else scales the workload, remove replicas from the manifest instead."

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from devloop.clients.kube import SSA
 from devloop.deploy.ending import delete, end_pods, grace
 from devloop.deploy.objects import MANAGER, Target, delete_command, owner, uid, with_marks
 from devloop.deploy.refusals import causes, refusal
@@ -50,7 +49,7 @@ def replace(work: Work, target: Target, live: Object, error: ApiError) -> Object
                  selector=",".join(f"{k}={v}" for k, v in labels.items()), step="deploy", subject=str(target.ref))
     await_gone(work, target, live)
     try:
-        return work.request("PATCH", target.path, body=with_marks(target.body, None, work.name), content_type=SSA, fieldManager=MANAGER)
+        return work.apply(target.path, with_marks(target.body, None, work.name), force=False)
     except ApiError as again:
         raise refusal(target, again) from again
 

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from devloop.cancel import Cancel
-from devloop.clients.kube import Kube, Resource
-from devloop.deploy.objects import uid
+from devloop.clients.kube import SSA, Kube, Resource
+from devloop.deploy.objects import MANAGER, uid
 from devloop.errors import ApiError, Cancelled, DeployError, DevloopError
 from devloop.events import Emit
 from devloop.model import Object
@@ -49,7 +49,23 @@ class Work:
 
     def request(self, method: str, path: str, *, body: Object | None = None, content_type: str = "application/json",
                 **query: str | int | bool) -> Object:
+        """As `Kube.request`, until the work is called off."""
         return self.kube.request(method, path, query=query, body=body, content_type=content_type, cancel=self.cancel)
+
+    def apply(self, path: str, body: Object, *, force: bool, attempts: int = 10) -> Object:
+        """Server-side apply; the object as it is afterwards.
+
+        Comes again where the API server asks for it: when somebody else makes the object at the same moment (it does not turn that
+        into a change by itself), and while a new namespace's service account has no token (before 1.24).
+        """
+        try:
+            return self.request("PATCH", path, body=body, content_type=SSA, fieldManager=MANAGER, force=force)
+        except ApiError as error:
+            seconds = (error.body.get("details") or {}).get("retryAfterSeconds", 0)
+            if attempts == 1 or not (error.reason == "AlreadyExists" or (error.reason == "ServerTimeout" and seconds)):
+                raise
+            self.cancel.wait(seconds)
+        return self.apply(path, body, force=force, attempts=attempts - 1)
 
     def find(self, path: str) -> Object | None:
         """The object at `path`; None where there is none."""

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import base64
+import json
 import secrets
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from devloop.cancel import Cancel
 from devloop.clients.kube import MERGE_PATCH, Kube
@@ -204,7 +208,7 @@ def test_what_was_edited_by_hand_is_noticed_though_the_manifest_is_the_same(proj
     project.patch("v1", "ConfigMap", "settings", {"data": {"c": "theirs"}})
     assert project.deploy(config(a="1", b="1")) == ["unchanged configmap/settings"]
     project.patch("v1", "ConfigMap", "settings", {"data": {"a": "2", "b": None}})
-    assert ".data.a was set by 'kubectl-edit' (kubectl edit)" in project.error(config(a="1", b="1")).message
+    assert "'kubectl-edit' (kubectl edit) has set .data.a" in project.error(config(a="1", b="1")).message
     project.force = True
     project.restart()
     assert project.deploy(config(a="1", b="1")) == ["configured configmap/settings"]
@@ -357,7 +361,7 @@ def test_scaling_by_hand_is_a_conflict_that_says_what_else_to_do(project: Deploy
     project.deploy(deployment())
     project.patch("apps/v1", "Deployment", "web", {"spec": {"replicas": 1}}, "kubectl-scale")
     error = project.error(deployment())
-    assert ".spec.replicas was set by 'kubectl-scale' (kubectl scale)" in error.message
+    assert "'kubectl-scale' (kubectl scale) has set .spec.replicas" in error.message
     assert "remove replicas" in error.hint
 
 
@@ -419,6 +423,67 @@ def test_a_webhook_that_does_not_answer_is_explained(project: Deployed) -> None:
         assert "does its pod run?" in refused()
     finally:
         project.kube.request("DELETE", f"{path}/{name}")
+
+
+@pytest.fixture
+def developer(kube: Kube, kubeconfig: str, namespace: str, tmp_path: Path) -> Iterator[Kube]:
+    """Somebody who may edit what is in the namespace, and nothing else: no namespaces, no roles."""
+    account = kube.get(f"/api/v1/namespaces/{namespace}/serviceaccounts/default")
+    if not account.get("secrets"):
+        pytest.skip("missing: a token secret of the default service account (Kubernetes before 1.24)")
+    secret = kube.get(f"/api/v1/namespaces/{namespace}/secrets/{account['secrets'][0]['name']}")
+    kube.request("POST", f"/apis/rbac.authorization.k8s.io/v1/namespaces/{namespace}/rolebindings", body={
+        "metadata": {"name": "edit"}, "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "edit"},
+        "subjects": [{"kind": "ServiceAccount", "name": "default", "namespace": namespace}]})
+    content = yaml.safe_load(Path(kubeconfig).read_text())
+    content["users"] = [{"name": user["name"], "user": {"token": base64.b64decode(secret["data"]["token"]).decode()}}
+                        for user in content["users"]]
+    file = tmp_path / "kubeconfig"
+    file.write_text(json.dumps(content))
+    client = Kube(kubeconfig=str(file))
+
+    def may_edit() -> bool:
+        try:
+            return bool(client.get(f"/api/v1/namespaces/{namespace}/configmaps"))
+        except ApiError:
+            return False
+
+    await_true(may_edit)
+    yield client
+    client.close()
+
+
+def test_rights_to_the_namespaces_contents_are_enough_and_a_missing_right_is_named(developer: Kube, namespace: str) -> None:
+    project = Deployed(developer, namespace)
+    assert project.deploy(config(a="1"), deployment()) == ["created configmap/settings", "created deployment/web"]
+    role = {"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "Role", "metadata": {"name": "r"}, "rules": []}
+    error = project.error(config(a="1"), role)
+    assert "role/r (k8s/all.yaml:2)" in error.message
+    assert 'cannot get resource "roles"' in error.message
+    assert f"kubectl auth can-i --list -n {namespace}" in error.hint
+    assert project.delete() == ["deleted configmap/settings", "deleted deployment/web"]
+
+
+def test_an_inventory_that_was_tampered_with_is_an_error_that_says_what_to_do(project: Deployed) -> None:
+    project.deploy(config(a="1"))
+    project.patch("v1", "ConfigMap", f"devloop-{PROJECT}", {"data": {"objects": "oops"}})
+    error = project.error(config(a="1"))
+    assert f"configmap/devloop-{PROJECT} in namespace {project.namespace}" in error.message
+    assert f"kubectl delete -n {project.namespace} configmap devloop-{PROJECT}" in error.hint
+
+
+def test_two_sessions_at_once_do_not_harm_each_other(kube: Kube, spare: str) -> None:
+    sessions = [Deployed(kube, spare) for _ in range(4)]
+    objects = [config(a="1"), service(), deployment(), secret(a="1")]
+    with ThreadPoolExecutor() as pool:
+        for future in [pool.submit(session.deploy, *objects) for session in sessions]:
+            future.result()
+        assert sessions[0].deploy(*objects) == ["unchanged configmap/settings", "unchanged deployment/web", f"unchanged namespace/{spare}",
+                                                "unchanged secret/s", "unchanged service/web"]
+        for future in [pool.submit(session.delete) for session in sessions]:
+            future.result()
+    assert {done for session in sessions for done in session.done} == {
+        "deleted configmap/settings", "deleted deployment/web", f"deleted namespace/{spare}", "deleted secret/s", "deleted service/web"}
 
 
 # --- what left the manifests
@@ -526,6 +591,12 @@ def test_a_namespace_that_is_missing_is_made_and_goes_with_what_is_in_it(kube: K
     assert project.delete() == ["deleted configmap/settings", f"deleted namespace/{spare}"]
     project.restart()
     assert project.deploy(config(a="2")) == ["created configmap/settings", f"created namespace/{spare}"]
+
+
+def test_a_bare_pod_can_be_the_first_thing_in_a_new_namespace(kube: Kube, spare: str) -> None:
+    project = Deployed(kube, spare)
+    assert project.deploy(pod()) == [f"created namespace/{spare}", "created pod/bare"]
+    assert project.delete() == [f"deleted namespace/{spare}", "deleted pod/bare"]
 
 
 @pytest.mark.parametrize("tenant", ["claim", "pod", "project"])
