@@ -11,6 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from devloop.cancel import Cancel
 from devloop.cluster import Cluster, guard, identify
 from devloop.config import Loaded, load
 from devloop.config.models import Artifact, Config, PortForward, parse_duration
@@ -19,7 +20,7 @@ from devloop.events import Emit, SessionStarted
 from devloop.model import ImageRef
 from devloop.pipeline import Pipeline
 from devloop.plan import Dependent, Plan, plan
-from devloop.tagging import input_digest, tag
+from devloop.tagging import input_digest, same_content, tag
 
 if TYPE_CHECKING:      # the heavy ones are imported where they are first needed
     from devloop.build.builder import Builder
@@ -167,14 +168,14 @@ class App:
     def pipeline(self) -> Pipeline:
         return Pipeline(self.config, self.base, self, self.emit)
 
-    def analyse(self, artifact: Artifact) -> BuildContext:
-        return analyse(artifact, self.base, self._cache)
+    def analyse(self, artifact: Artifact, cancel: Cancel) -> BuildContext:
+        return analyse(artifact, self.base, self._cache, buildkit=self.config.build.engine == "buildkit", cancel=cancel)
 
-    def tag(self, artifact: Artifact, context: BuildContext, arguments: Mapping[str, str]) -> ImageRef:
+    def tag(self, artifact: Artifact, context: BuildContext, arguments: Mapping[str, str]) -> tuple[ImageRef, str]:
         digest = input_digest(context, build_args=arguments, target=artifact.docker.target, platform=artifact.docker.platform,
                               labels=artifact.docker.labels)
-        return ImageRef(artifact.image, tag(self.config.build.tag, digest=digest, base=self.base, environ=self.environ,
-                                            now=datetime.now(UTC)))
+        chosen = tag(self.config.build.tag, digest=digest, base=self.base, environ=self.environ, now=datetime.now(UTC))
+        return ImageRef(artifact.image, chosen), same_content(digest)
 
     def plan(self, changed: frozenset[Path] | None, pipeline: Pipeline) -> Plan:
         """`changed` None: everything. An artifact that could not be analysed yet depends on all of its context."""

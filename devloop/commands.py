@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 
 from devloop.app import App
 from devloop.cancel import Cancel
 from devloop.deploy.documents import to_yaml
-from devloop.errors import Cancelled, ConfigError, DevloopError, UsageError
+from devloop.errors import Cancelled, ConfigError, DeployError, DevloopError, UsageError
 from devloop.events import Emit, GenerationFinished, GenerationStarted
 from devloop.interrupt import interruptible, stay
 from devloop.loop import failure
@@ -68,7 +68,7 @@ def deploy(app: App, *, build_artifacts: Path | None) -> None:
     pipeline = app.pipeline()
 
     def work(cancel: Cancel) -> None:
-        images = _listed(app, build_artifacts) if build_artifacts else _computed(app)
+        images = _published(app, _listed(app, build_artifacts), cancel) if build_artifacts else _built(app, cancel)
         pipeline.deploy(pipeline.render(images), cancel)
 
     _once(app, work)
@@ -76,7 +76,9 @@ def deploy(app: App, *, build_artifacts: Path | None) -> None:
 
 def render(app: App, *, file_output: Path | None, build_artifacts: Path | None) -> None:
     """The manifests as they would be deployed, as YAML on standard output or in `file_output`."""
-    text = to_yaml(app.pipeline().render(_listed(app, build_artifacts) if build_artifacts else _computed(app)).manifests)
+    refs = _listed(app, build_artifacts) if build_artifacts else {image: ref for image, (ref, _) in _computed(app).items()}
+    images = {image: PublishedImage(image, ref, local_only=not build_artifacts) for image, ref in refs.items()}
+    text = to_yaml(app.pipeline().render(images).manifests)
     if file_output:
         _write(file_output, text)
     else:
@@ -105,17 +107,38 @@ def _once(app: App, work: Callable[[Cancel], None]) -> None:
     app.emit(GenerationFinished(1, "live", time.monotonic() - started))
 
 
-def _computed(app: App) -> dict[str, PublishedImage]:
-    """The references that the content has now: nothing is built for them."""
-    images: dict[str, PublishedImage] = {}
+def _computed(app: App) -> dict[str, tuple[ImageRef, str]]:
+    """The references that the content has now, with the glob of those it may have had before. Nothing is built."""
+    refs: dict[str, tuple[ImageRef, str]] = {}
     for artifact in in_order(app.config.build.artifacts):
-        refs = {image: published.ref for image, published in images.items()}
-        ref = app.tag(artifact, app.analyse(artifact), arguments(artifact, refs))
-        images[artifact.image] = PublishedImage(artifact.image, ref, local_only=True)
+        build_args = arguments(artifact, {image: ref for image, (ref, _) in refs.items()})
+        refs[artifact.image] = app.tag(artifact, app.analyse(artifact, Cancel()), build_args)
+    return refs
+
+
+def _built(app: App, cancel: Cancel) -> dict[str, PublishedImage]:
+    """The images of the content as it is now. Raises `DeployError` for one that was not built."""
+    images = {}
+    for image, (ref, same_content) in _computed(app).items():
+        found = app.builder.find(ref, same_content)
+        if found is None:
+            raise DeployError(f"{image} as it is now was never built: there is no {ref}",
+                              hint="'devloop run' builds and deploys; 'devloop build' builds alone.")
+        images[image] = app.publisher.publish(BuiltImage(image, *found, cached=True), app.emit, cancel)
     return images
 
 
-def _listed(app: App, file: Path) -> dict[str, PublishedImage]:
+def _published(app: App, refs: Mapping[str, ImageRef], cancel: Cancel) -> dict[str, PublishedImage]:
+    """Images that are named: made reachable where they are here, else taken to be where the cluster finds them."""
+    images = {}
+    for image, ref in refs.items():
+        found = None if ref.digest else app.builder.find(ref, ref.tag)
+        images[image] = (app.publisher.publish(BuiltImage(image, *found, cached=True), app.emit, cancel) if found
+                         else PublishedImage(image, ref))
+    return images
+
+
+def _listed(app: App, file: Path) -> dict[str, ImageRef]:
     """The references that `build --file-output` wrote. Raises `ConfigError`."""
     try:
         builds = json.loads(sys.stdin.read() if str(file) == "-" else file.read_text())["builds"]
@@ -126,7 +149,7 @@ def _listed(app: App, file: Path) -> dict[str, PublishedImage]:
     missing = [a.image for a in app.config.build.artifacts if a.image not in listed]
     if missing:
         raise ConfigError(f"{file} has no image for {', '.join(missing)}", hint="Was it written for another devloop.yaml?")
-    return {image: PublishedImage(image, ref) for image, ref in listed.items()}
+    return listed
 
 
 def _write(file: Path, text: str) -> None:

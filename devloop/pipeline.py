@@ -21,7 +21,7 @@ from devloop.config.models import Artifact, Config
 from devloop.context import BuildContext, ContextChanged
 from devloop.deploy.deployer import Deployer, Rollout
 from devloop.deploy.manifests import ManifestSet, Rendered, render
-from devloop.errors import Cancelled
+from devloop.errors import Cancelled, DevloopError
 from devloop.events import Emit, Event, Notice, ObjectApplied, StepFinished, StepStarted
 from devloop.model import BuiltImage, ImageRef, PublishedImage
 from devloop.plan import Plan
@@ -39,16 +39,20 @@ class Steps(Protocol):
     def deployer(self) -> Deployer: ...
     @property
     def rollout(self) -> Rollout: ...
-    def analyse(self, artifact: Artifact) -> BuildContext: ...
-    def tag(self, artifact: Artifact, context: BuildContext, arguments: Mapping[str, str]) -> ImageRef: ...
+    def analyse(self, artifact: Artifact, cancel: Cancel) -> BuildContext: ...
+    def tag(self, artifact: Artifact, context: BuildContext, arguments: Mapping[str, str]) -> tuple[ImageRef, str]:
+        """The reference to give, and a glob of the tags that the same content may have had before."""
+        ...
 
 
 @dataclass
 class Known:
-    """What earlier generations found out; replaced, never changed in place, because the watcher's thread reads it."""
+    """What earlier generations found out; replaced, never changed in place, because the watcher's thread reads it.
 
-    contexts: Mapping[str, BuildContext] = field(default_factory=dict)
-    verified: Mapping[str, BuildContext | None] = field(default_factory=dict)     # None while, or since, it could not be told
+    `contexts`: None where the last analysis failed. `verified`: None also while one is under way."""
+
+    contexts: Mapping[str, BuildContext | None] = field(default_factory=dict)
+    verified: Mapping[str, BuildContext | None] = field(default_factory=dict)
     built: Mapping[str, BuiltImage] = field(default_factory=dict)
     published: Mapping[str, PublishedImage] = field(default_factory=dict)
 
@@ -83,9 +87,9 @@ class Pipeline:
     def build(self, images: frozenset[str], cancel: Cancel) -> None:
         """Build and publish these artifacts, each as soon as what it requires is there; the first failure ends the others."""
         artifacts = {a.image: a for a in self.config.build.artifacts if a.image in images}
-        for artifact in artifacts.values():      # what can be known to fail is told before anything starts
-            self.steps.builder.check(BuildJob(artifact, self._analyse(artifact), ImageRef(artifact.image), artifact.docker.build_args))
-            cancel.check()
+        contexts = {image: self._analyse(artifact, cancel) for image, artifact in artifacts.items()}
+        for image, artifact in artifacts.items():      # what can be known to fail is told before anything starts
+            self.steps.builder.check(BuildJob(artifact, contexts[image], ImageRef(image), artifact.docker.build_args))
         order = TopologicalSorter({i: [r.image for r in a.requires if r.image in artifacts] for i, a in artifacts.items()})
         order.prepare()
         siblings = cancel.child()
@@ -94,7 +98,7 @@ class Pipeline:
         with ThreadPoolExecutor(self.config.build.concurrency or None, thread_name_prefix="build") as pool:
             while running or (order.is_active() and not failed):
                 if not failed:
-                    running |= {pool.submit(self._build_one, artifacts[i], siblings): i for i in order.get_ready()}
+                    running |= {pool.submit(self._build_one, artifacts[i], contexts[i], siblings): i for i in order.get_ready()}
                 done, _ = wait(running, return_when=FIRST_COMPLETED)
                 for future in done:
                     image = running.pop(future)
@@ -108,39 +112,51 @@ class Pipeline:
         if failed:
             raise failed
 
-    def _analyse(self, artifact: Artifact) -> BuildContext:
+    def _analyse(self, artifact: Artifact, cancel: Cancel) -> BuildContext:
         self._learn("verified", artifact.image, None)
-        context = self.steps.analyse(artifact)
+        try:
+            context = self.steps.analyse(artifact, cancel)
+        except DevloopError as error:
+            if not isinstance(error, Cancelled):
+                self._learn("contexts", artifact.image, None)      # what mends it may be a file that the old one did not see
+            raise
         self._learn("contexts", artifact.image, context)
         self._learn("verified", artifact.image, context)
+        if context.skipped:
+            self._tell(f"{artifact.image}: not sent to the build: {', '.join(context.skipped)}")
         return context
 
-    def _build_one(self, artifact: Artifact, cancel: Cancel) -> None:
+    def _build_one(self, artifact: Artifact, context: BuildContext, cancel: Cancel) -> None:
         started = time.monotonic()
         self._emit(StepStarted("build", artifact.image))
-        built = self._found_or_built(artifact, cancel)
+        built = self._found_or_built(artifact, context, cancel)
         self._learn("built", artifact.image, built)
         self._emit(StepFinished("build", artifact.image, time.monotonic() - started, str(built.ref), built.cached))
         self._learn("published", artifact.image, self.steps.publisher.publish(built, self._emit, cancel))
 
-    def _found_or_built(self, artifact: Artifact, cancel: Cancel) -> BuiltImage:
+    def _found_or_built(self, artifact: Artifact, context: BuildContext, cancel: Cancel) -> BuiltImage:
         build_args = arguments(artifact, {image: built.ref for image, built in self.known.built.items()})
-        context = self.known.contexts[artifact.image]
         for last in (False, False, True):
-            ref = self.steps.tag(artifact, context, build_args)
-            if found := self.steps.builder.find(ref):
-                return BuiltImage(artifact.image, ref, found, cached=True)
+            ref, same_content = self.steps.tag(artifact, context, build_args)
+            if found := self.steps.builder.find(ref, same_content):
+                return BuiltImage(artifact.image, *found, cached=True)
             try:
                 return self.steps.builder.build(BuildJob(artifact, context, ref, build_args), self._emit, cancel)
             except ContextChanged:
                 if last:
                     raise
-                context = self._analyse(artifact)      # saved while it was sent: what is there now has another digest
+                context = self._analyse(artifact, cancel)      # saved while it was sent: what is there now has another digest
         raise AssertionError("unreachable")
 
     def _learn(self, what: str, image: str, value: object) -> None:
         with self._lock:
             setattr(self.known, what, {**getattr(self.known, what), image: value})
+
+    def _tell(self, message: str) -> None:
+        """Once a session, not once a save."""
+        if message not in self._told:
+            self._told.add(message)
+            self._emit(Notice(message))
 
     def prune(self) -> None:
         """Remove images of earlier generations that nothing uses."""
@@ -157,9 +173,7 @@ class Pipeline:
     def deploy(self, rendered: Rendered, cancel: Cancel) -> None:
         """Apply what changed and wait until it runs."""
         for notice in rendered.notices:
-            if notice not in self._told:      # once a session, not once a save
-                self._told.add(notice)
-                self._emit(Notice(notice))
+            self._tell(notice)
         started = time.monotonic()
         counts: dict[str, int] = {}
 

@@ -27,8 +27,9 @@ class BuildJob:
 class Builder(Protocol):
     """Makes images. Safe from several threads at once."""
 
-    def find(self, ref: ImageRef) -> str | None:
-        """The id of the image that has this reference already, or None. Raises `UnreachableError`."""
+    def find(self, ref: ImageRef, same_content: str) -> tuple[ImageRef, str] | None:
+        """The image that has this reference already, or another tag that matches `same_content` (a glob): its reference and id.
+        Raises `UnreachableError`."""
         ...
 
     def check(self, job: BuildJob) -> None:

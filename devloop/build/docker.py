@@ -36,11 +36,13 @@ class DockerBuilder:
         self._lock = threading.Lock()
         self._made: dict[str, list[_Made]] = {}   # by artifact, the one used last at the end
 
-    def find(self, ref: ImageRef) -> str | None:
-        found = self._engine.image_id(ref)
-        if found:
-            self._used(ref)
-        return found
+    def find(self, ref: ImageRef, same_content: str) -> tuple[ImageRef, str] | None:
+        for candidate in (ref, None):     # the second question is asked only where a tag of another time or commit could be there
+            found = candidate or self._engine.tagged(ref.repository, same_content)
+            if found and (image := self._engine.image_id(found)):
+                self._used(found)
+                return found, image
+        return None
 
     def check(self, job: BuildJob) -> None:
         """Raises `BuildError` where this job could not even start: it needs BuildKit, and there is none or it is not wanted."""

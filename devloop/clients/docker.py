@@ -14,6 +14,7 @@ import threading
 from collections.abc import Generator, Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import urlsplit
 
@@ -71,11 +72,11 @@ class DockerEngine:
 
     def ping(self) -> None:
         """Raises `UnreachableError` where the Engine does not answer."""
-        with self._mapped():
+        with self.mapped():
             self._connected().ping()
 
     def info(self) -> EngineInfo:
-        with self._mapped():
+        with self.mapped():
             api = self._connected()
             info = cast(dict[str, str], api.info())
             version = cast(dict[str, str], api.version(api_version=False))
@@ -84,12 +85,30 @@ class DockerEngine:
 
     def image_id(self, ref: ImageRef | str) -> str | None:
         """The id (``sha256:…``) of the image with this reference or id; None where there is none."""
-        image = self._image(str(ref))
+        image = self.image(str(ref))
         return image["Id"] if image else None
+
+    def image(self, name: str) -> dict[str, Any]:
+        """What ``docker image inspect`` shows of the image with this reference or id; empty where there is none."""
+        import docker.errors
+
+        with self.mapped():
+            try:
+                return cast(dict[str, Any], cast(Any, self._connected()).inspect_image(name))
+            except docker.errors.NotFound:
+                return {}
+
+    def tagged(self, repository: str, pattern: str) -> ImageRef | None:
+        """The newest reference in `repository` whose tag matches the glob `pattern`."""
+        with self.mapped():
+            images = self._connected().images(filters={"reference": f"{repository}:{pattern}"})
+        newest = sorted(images, key=lambda image: int(image["Created"]), reverse=True)
+        refs = [ref for image in newest for ref in image["RepoTags"] if fnmatchcase(ref, f"*{repository}:{pattern}")]
+        return ImageRef(repository, refs[0].rpartition(":")[2]) if refs else None
 
     def tag(self, image_id: str, ref: ImageRef) -> None:
         """Let `ref` name this image; what it named before loses it."""
-        with self._mapped():
+        with self.mapped():
             self._connected().tag(image_id, ref.repository, ref.tag)
 
     # --- images that are no longer wanted
@@ -100,21 +119,12 @@ class DockerEngine:
 
     def remove_untagged(self, image_id: str) -> bool:
         """Remove an image that has no reference. False where it has one, or is used by a container or another image, or is gone."""
-        image = self._image(image_id)
+        image = self.image(image_id)
         return bool(image) and not image.get("RepoTags") and self._remove(image_id)
-
-    def _image(self, name: str) -> dict[str, Any]:
-        import docker.errors
-
-        with self._mapped():
-            try:
-                return cast(dict[str, Any], cast(Any, self._connected()).inspect_image(name))
-            except docker.errors.NotFound:
-                return {}
 
     def _remove(self, name: str) -> bool:
         try:
-            with self._mapped():
+            with self.mapped():
                 self._connected().remove_image(name)
         except EngineError as error:
             if error.status in (404, 409):
@@ -137,23 +147,17 @@ class DockerEngine:
         early, closes the connection, and the Engine then stops the build and removes its container.
         """
         headers = {"Content-Type": "application/x-tar", "X-Registry-Config": docker_auth.header(credentials)}
-        with self._mapped(), self._post("/build", query, headers, tar, cancel) as response:
-            rest = b""
-            while data := response.read1(1 << 16):
-                *lines, rest = (rest + data).split(b"\n")
-                for line in lines:
-                    yield cast(Message, json.loads(line))
-            if rest.strip():
-                yield cast(Message, json.loads(rest))
+        with self.mapped(), self.stream("POST", "/build", query, headers, tar, cancel) as response:
+            yield from messages(response)
 
     @contextmanager
-    def _post(self, path: str, query: Mapping[str, str], headers: dict[str, str], body: Iterable[bytes],
-              cancel: Cancel) -> Iterator[HTTPResponse]:
-        """The response, its status checked and its body unread."""
+    def stream(self, method: str, path: str, query: Mapping[str, str], headers: dict[str, str], body: Iterable[bytes],
+               cancel: Cancel) -> Iterator[HTTPResponse]:
+        """The response, its status checked and its body unread, on a connection of its own that `cancel` closes. Use it `mapped`."""
         import requests
 
         api = self._connected()
-        request = api.prepare_request(requests.Request("POST", f"{api.base_url}/v{api.api_version}{path}", headers, params=query))
+        request = api.prepare_request(requests.Request(method, f"{api.base_url}/v{api.api_version}{path}", headers, params=query))
         adapter = cast("requests.adapters.HTTPAdapter", api.get_adapter(request.url or ""))
         pool = cast(Any, adapter.get_connection_with_tls_context(request, api.verify, cert=api.cert))
         with closing(cast("HTTPConnection", pool._new_conn())) as connection:   # the pool's own requests cannot be interrupted
@@ -164,7 +168,7 @@ class DockerEngine:
             sock.settimeout(None)
             with cancel.closing(lambda: _shut(sock)):
                 with suppress(BrokenPipeError, ConnectionResetError):   # refused before it had read everything: the answer says why
-                    connection.request("POST", request.path_url, _readable(body), headers=cast(Any, request.headers),
+                    connection.request(method, request.path_url, _readable(body), headers=cast(Any, request.headers),
                                        chunked=True, preload_content=False, decode_content=True)
                 with closing(connection.getresponse()) as response:
                     if response.status >= 400:
@@ -212,7 +216,7 @@ class DockerEngine:
         return client(version)
 
     @contextmanager
-    def _mapped(self) -> Iterator[None]:
+    def mapped(self) -> Iterator[None]:
         """docker-py's, requests', urllib3's and the system's errors as ours."""
         import docker.errors
         import requests
@@ -244,6 +248,17 @@ class DockerEngine:
         if any("imed out" in str(c) or isinstance(c, TimeoutError) for c in causes):
             return UnreachableError(f"{where} does not answer: {text}", hint="Does 'docker info' answer?")
         return UnreachableError(f"{where} cannot be used: {text}", hint="See whether 'docker info' works with the same settings.")
+
+
+def messages(response: HTTPResponse) -> Iterator[Message]:
+    """The objects of an answer, each as it comes."""
+    rest = b""
+    while data := response.read1(1 << 16):
+        *lines, rest = (rest + data).split(b"\n")
+        for line in lines:
+            yield cast(Message, json.loads(line))
+    if rest.strip():
+        yield cast(Message, json.loads(rest))
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
