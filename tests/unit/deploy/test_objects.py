@@ -25,7 +25,8 @@ def ref(api: str, kind: str) -> ObjectRef:
 
 def test_what_others_need_comes_first_and_unknown_kinds_last() -> None:
     kinds = [("example.org/v1", "Service"), ("apps/v1", "Deployment"), ("v1", "Service"), ("networking.k8s.io/v1", "Ingress"),
-             ("v1", "Secret"), ("rbac.authorization.k8s.io/v1", "RoleBinding"), ("rbac.authorization.k8s.io/v1", "Role"), ("batch/v1", "Job"),
+             ("v1", "Secret"), ("rbac.authorization.k8s.io/v1", "RoleBinding"),
+             ("rbac.authorization.k8s.io/v1", "Role"), ("batch/v1", "Job"),
              ("apiextensions.k8s.io/v1", "CustomResourceDefinition"), ("v1", "Namespace"), ("v1", "PersistentVolumeClaim")]
     assert [[r.kind for r in group] for group in by_rank(ref(*k) for k in kinds)] == [
         ["Namespace"], ["CustomResourceDefinition"], ["Secret", "Role"], ["Service", "RoleBinding", "PersistentVolumeClaim"],
@@ -66,7 +67,8 @@ def test_ports_have_the_protocol_that_old_servers_need_to_merge_them() -> None:
 
 @pytest.mark.parametrize(("live", "wanted", "expected"), [
     ({"a": 1, "b": 2}, {"a": 1}, True), ({"a": 1}, {"a": 1, "b": 2}, False), ({"a": 1}, {"a": "1"}, False),
-    ({"a": 1}, {"a": 1, "b": None}, True), ({"a": 1}, {"a": 1, "b": {}, "c": []}, True), ([1, 2], [1, 2], True), ([1, 2], [1], False), ([{"a": 1, "x": 2}], [{"a": 1}], True),
+    ({"a": 1}, {"a": 1, "b": None}, True), ({"a": 1}, {"a": 1, "b": {}, "c": []}, True),
+    ([1, 2], [1, 2], True), ([1, 2], [1], False), ([{"a": 1, "x": 2}], [{"a": 1}], True),
     ({"a": {"b": [{"c": 1}]}}, {"a": {"b": [{"c": 2}]}}, False), (None, {"a": 1}, False), ({"a": "1"}, {"a": "1000m"}, False)])
 def test_contains(live: object, wanted: object, expected: bool) -> None:
     assert contains(live, wanted) is expected
