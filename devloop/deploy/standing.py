@@ -73,7 +73,7 @@ def _deployment(obj: Object) -> Standing:
     elif available < updated:
         waiting = _ready_but_young(status.get("readyReplicas", 0), wanted, spec)
     elif all_pods > updated:
-        waiting = f"{all_pods - updated} old pods to be stopped"
+        waiting = f"{all_pods - updated} old {'pod' if all_pods - updated == 1 else 'pods'} to stop"
     if not waiting:
         return _done(available, wanted)
     return Standing(max(0, available - (all_pods - updated)), wanted, waiting, failed=failed, refused=_message(refused))
@@ -102,7 +102,7 @@ def _stateful_set(obj: Object) -> Standing:
     if not new and updated < due:
         return Standing(min(ready_pods, updated), wanted, f"{updated} of {due} pods replaced")
     if ready_pods < wanted or status.get("replicas", 0) > wanted:
-        return Standing(ready_pods, wanted, "pods are not ready yet" if ready_pods < wanted else "surplus pods to be stopped")
+        return Standing(ready_pods, wanted, "pods are not ready yet" if ready_pods < wanted else "surplus pods to stop")
     available = int(status.get("availableReplicas", ready_pods)) if spec.get("minReadySeconds") else ready_pods
     if available < wanted:
         return Standing(available, wanted, _ready_but_young(ready_pods, wanted, spec))
@@ -126,7 +126,8 @@ def _daemon_set(obj: Object) -> Standing:
 
 
 def _on_delete(old: int) -> str:
-    return f"has updateStrategy OnDelete: {old} pods keep the old version until they are deleted"
+    keep = "1 pod keeps the old version until it is" if old == 1 else f"{old} pods keep the old version until they are"
+    return f"has updateStrategy OnDelete: {keep} deleted"
 
 
 def _replica_set(obj: Object) -> Standing:

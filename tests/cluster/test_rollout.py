@@ -133,7 +133,7 @@ def test_a_daemon_set_that_keeps_old_pods_on_purpose_says_so(rollouts: Rollouts)
 
     rollouts.wait(ref)
 
-    assert rollouts.notices() == ["daemonset/agent has updateStrategy OnDelete: 1 pods keep the old version until they are deleted"]
+    assert rollouts.notices() == ["daemonset/agent has updateStrategy OnDelete: 1 pod keeps the old version until it is deleted"]
 
 
 def test_one_restart_while_a_database_comes_up_is_no_failure(rollouts: Rollouts) -> None:
