@@ -35,7 +35,7 @@ test: check cluster
 
 demo: cluster
 	.ci/venv build/demo "$(PYTHON)" .
-	examples/demo build/demo/bin/devloop
+	KUBECONFIG=$${DEVLOOP_TEST_KUBECONFIG:-$$(tests/cluster/up)} build/demo/bin/python examples/demo.py
 
 bench: setup cluster
 	@for benchmark in bench/*.py; do \
