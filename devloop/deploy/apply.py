@@ -19,6 +19,7 @@ from devloop.deploy.objects import (
     Target,
     annotation,
     by_rank,
+    identity,
     is_applied,
     is_ending,
     is_workload,
@@ -62,12 +63,14 @@ class Applier:
             first = [ref for ref in targets if ref == self._home_ref and home is None]      # the inventory lives in it
             for ref in first:
                 self._apply(work, targets[ref], None)
-            if known is None or not set(targets) <= set(known):
-                save_inventory(work, self._namespace, tuple(dict.fromkeys((*(known or ()), *targets))))
+            both = tuple(dict.fromkeys((*(known or ()), *targets)))
+            if both != known:
+                save_inventory(work, self._namespace, both)
             for group in by_rank(ref for ref in targets if ref not in first):
                 work.each(lambda ref: self._apply(work, targets[ref], live[ref]), group)
-            if left := [ref for ref in known or () if ref not in targets]:
-                teardown.prune(work, left)
+            if set(both) != set(targets):
+                present = set(map(identity, targets))
+                teardown.prune(work, [ref for ref in both if identity(ref) not in present])
                 save_inventory(work, self._namespace, tuple(targets))
             return tuple(ref for ref in targets if is_workload(ref) and ref not in over)
 
@@ -133,17 +136,17 @@ class Applier:
 
         one_of_each = {(m.ref.api_version, m.ref.kind): m for m in manifests}
         resources = dict(zip(one_of_each, work.each(resource, one_of_each.values()), strict=True))
-        targets: dict[ObjectRef, Target] = {}
+        targets: dict[tuple[str, str, str, str], Target] = {}
         for manifest in manifests:
             ref = manifest.ref
             found = resources[ref.api_version, ref.kind]
             namespace = (ref.namespace or self._namespace) if found.namespaced else ""
             target = Target(manifest, ObjectRef(ref.api_version, ref.kind, namespace, ref.name), found, prepare(manifest.object, namespace))
-            if twin := targets.get(target.ref):
+            if twin := targets.get(identity(target.ref)):
                 raise DeployError(f"{target.place} is there already, in {twin.manifest.source}:{twin.manifest.line}: "
                                   f"both are for namespace {namespace}", hint="Remove one of the two, or rename it.")
-            targets[target.ref] = target
-        return targets
+            targets[identity(target.ref)] = target
+        return {target.ref: target for target in targets.values()}
 
     # --- one object
 

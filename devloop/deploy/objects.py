@@ -29,7 +29,6 @@ _RANKS: tuple[frozenset[str], ...] = tuple(map(frozenset, (
     ("RoleBinding", "ClusterRoleBinding", "Service", "PersistentVolumeClaim", "PodDisruptionBudget", "PodTemplate"),
     ("Deployment", "StatefulSet", "DaemonSet", "ReplicaSet", "ReplicationController", "Job", "CronJob", "Pod"),
 )))
-_GROUPS = {"", "apps", "batch", "policy"}
 _ROLLED_OUT = {"apps": ("Deployment", "StatefulSet", "DaemonSet", "ReplicaSet"), "batch": ("Job",), "": ("Pod",)}
 _SERVERS_OWN = ("uid", "resourceVersion", "generation", "creationTimestamp", "deletionTimestamp", "managedFields", "selfLink")
 
@@ -56,9 +55,18 @@ class Target:
 
 def rank(ref: ObjectRef) -> int:
     """Objects of a lower rank are applied first and deleted last. Custom resources, webhooks and the like come at the end."""
-    if ref.group in _GROUPS or ref.group.endswith(".k8s.io"):
+    if _is_kubernetes_own(ref):
         return next((i for i, kinds in enumerate(_RANKS) if ref.kind in kinds), len(_RANKS))
     return len(_RANKS)
+
+
+def _is_kubernetes_own(ref: ObjectRef) -> bool:
+    return ref.group in ("", "apps", "batch", "policy", "autoscaling", "extensions") or ref.group.endswith(".k8s.io")
+
+
+def identity(ref: ObjectRef) -> tuple[str, str, str, str]:
+    """The same for two names of one object: Kubernetes serves it in several versions, and some kinds in several of its groups."""
+    return "" if _is_kubernetes_own(ref) else ref.group, ref.kind, ref.namespace, ref.name
 
 
 def delete_command(ref: ObjectRef) -> str:

@@ -500,6 +500,24 @@ def test_what_left_the_manifests_is_removed_but_volumes_stay(project: Deployed, 
     assert project.notices == ""
 
 
+def test_another_api_version_of_the_same_object_is_not_taken_for_its_removal(project: Deployed) -> None:
+    def ingress(api: str, backend: Object) -> Object:
+        return {"apiVersion": api, "kind": "Ingress", "metadata": {"name": "web"}, "spec": {"rules": [
+            {"http": {"paths": [{"path": "/", "pathType": "Prefix", "backend": backend}]}}]}}
+
+    if not any(r["kind"] == "Ingress" for r in (project.kube.get("/apis/networking.k8s.io/v1")["resources"])):
+        pytest.skip("missing: Ingress in networking.k8s.io/v1 (Kubernetes 1.19)")
+    try:
+        project.kube.resource("extensions/v1beta1", "Ingress")
+    except ApiError:
+        pytest.skip("missing: Ingress in extensions/v1beta1 (Kubernetes before 1.22)")
+    project.deploy(ingress("extensions/v1beta1", {"serviceName": "web", "servicePort": 80}))
+    current = ingress("networking.k8s.io/v1", {"service": {"name": "web", "port": {"number": 80}}})
+    assert project.deploy(current) == ["configured ingress/web"]
+    assert project.deploy(current) == ["unchanged ingress/web"]
+    assert project.delete() == ["deleted ingress/web"]
+
+
 def test_an_object_that_was_there_before_stays_when_it_leaves_and_at_delete(project: Deployed) -> None:
     project.make(config("before", a="1"))
     project.make(config("also", a="1"))

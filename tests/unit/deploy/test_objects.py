@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from devloop.deploy.objects import by_rank, contains, delete_command, is_applied, is_ours, is_workload, owner, prepare, with_marks
+from devloop.deploy.objects import by_rank, contains, delete_command, identity, is_applied, is_ours, is_workload, owner, prepare, with_marks
 from devloop.model import Object, ObjectRef
 
 
@@ -91,6 +91,13 @@ def test_only_who_created_an_object_and_still_has_it_may_delete_it() -> None:
     assert not is_ours(with_marks(labelled("p"), labelled("p"), "p"), "p")      # it was there before
     assert not is_ours(with_marks(labelled("q"), created, "q"), "q")            # taken over
     assert not is_ours(with_marks(labelled("q"), created, "q"), "p")
+
+
+def test_two_names_of_one_object_are_known_as_such() -> None:
+    old, new = ref("extensions/v1beta1", "Ingress"), ref("networking.k8s.io/v1", "Ingress")
+    assert identity(old) == identity(new)
+    assert identity(ref("example.org/v1", "Service")) != identity(ref("v1", "Service"))
+    assert identity(ref("example.org/v1", "Service")) == identity(ref("example.org/v2", "Service"))
 
 
 def test_the_owner_is_the_controller() -> None:
