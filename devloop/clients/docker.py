@@ -114,22 +114,21 @@ class DockerEngine:
     # --- images that are no longer wanted
 
     def remove_tag(self, ref: ImageRef) -> bool:
-        """Remove the reference, and the image with it where it was its last. False where a container uses it or it is gone."""
+        """Remove the reference, and the image with it where it was its last. False: a container uses it, it stays."""
         return self._remove(str(ref))
 
     def remove_untagged(self, image_id: str) -> bool:
-        """Remove an image that has no reference. False where it has one, or is used by a container or another image, or is gone."""
-        image = self.image(image_id)
-        return bool(image) and not image.get("RepoTags") and self._remove(image_id)
+        """Remove an image that has no reference. False: it has one, or a container or another image uses it, so it stays."""
+        return not self.image(image_id).get("RepoTags") and self._remove(image_id)
 
     def _remove(self, name: str) -> bool:
         try:
             with self.mapped():
                 self._connected().remove_image(name)
         except EngineError as error:
-            if error.status in (404, 409):
-                return False
-            raise
+            if error.status not in (404, 409):
+                raise
+            return error.status == 404   # gone already
         return True
 
     # --- building
@@ -147,12 +146,12 @@ class DockerEngine:
         early, closes the connection, and the Engine then stops the build and removes its container.
         """
         headers = {"Content-Type": "application/x-tar", "X-Registry-Config": docker_auth.header(credentials)}
-        with self.mapped(), self.stream("POST", "/build", query, headers, tar, cancel) as response:
+        with self.mapped(), self.stream("POST", "/build", cancel, query=query, headers=headers, body=tar) as response:
             yield from messages(response)
 
     @contextmanager
-    def stream(self, method: str, path: str, query: Mapping[str, str], headers: dict[str, str], body: Iterable[bytes],
-               cancel: Cancel) -> Iterator[HTTPResponse]:
+    def stream(self, method: str, path: str, cancel: Cancel, *, query: Mapping[str, str] | None = None,
+               headers: dict[str, str] | None = None, body: Iterable[bytes] = ()) -> Iterator[HTTPResponse]:
         """The response, its status checked and its body unread, on a connection of its own that `cancel` closes. Use it `mapped`."""
         import requests
 
@@ -235,7 +234,7 @@ class DockerEngine:
         where, text = f"the Docker Engine at {self.endpoint}", str(causes[-1]) or type(causes[-1]).__name__
         if self._relay:
             return UnreachableError(f"{where} cannot be used: {self._relay.complaint or text}",
-                                    hint=f"Does 'ssh {urlsplit(self.endpoint.host).netloc} docker info' work without asking anything?")
+                                    hint=f"Does 'ssh {urlsplit(self.endpoint.address).netloc} docker info' work without asking anything?")
         if "ertificate" in str(error) or any(type(c).__name__ in ("SSLError", "SSLCertVerificationError") for c in causes):
             return UnreachableError(f"{where}: TLS fails: {text}", hint="Are the certificates this Engine's own and not expired? "
                                     "DOCKER_CERT_PATH or the docker context say where they are.")

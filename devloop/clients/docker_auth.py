@@ -45,8 +45,19 @@ def credentials(config: DockerConfig, registry: str, environ: Mapping[str, str],
     return _from_entry(entry, name, config) if isinstance(entry, dict) else None
 
 
-def header(found: Mapping[str, Credentials]) -> str:
-    """X-Registry-Config's value, by registry `key`."""
+def from_environment(registry: str, environ: Mapping[str, str]) -> Credentials | None:
+    """For CI: what DEVLOOP_REGISTRY_USER and DEVLOOP_REGISTRY_PASSWORD say, for the registry that images are published to."""
+    user, password = environ.get("DEVLOOP_REGISTRY_USER"), environ.get("DEVLOOP_REGISTRY_PASSWORD")
+    return {"username": user, "password": password, "serveraddress": key(registry)} if user and password else None
+
+
+def login_command(registry: str) -> str:
+    """What a user types to log in."""
+    return _login(key(registry))
+
+
+def header(found: Mapping[str, Any]) -> str:
+    """X-Registry-Config's value, by registry `key`; X-Registry-Auth's, for one registry's."""
     return base64.urlsafe_b64encode(json.dumps(found).encode()).decode()
 
 

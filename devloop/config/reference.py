@@ -47,8 +47,8 @@ A profile is a variant of the file, chosen with `-p NAME`. Several are merged in
 ## Logging in to registries
 
 devloop uses what `docker login` has stored: docker's `config.json`, its `credHelpers` and `credsStore`. Of the helpers only the one for
-the registry in question is asked. Where there is no such login, as in CI, these variables are used for the registry that images are
-published to: `DEVLOOP_REGISTRY_USER` and `DEVLOOP_REGISTRY_PASSWORD` (a password or an access token).
+the registry in question is asked. In CI set `DEVLOOP_REGISTRY_USER` and `DEVLOOP_REGISTRY_PASSWORD` (a password or an access token)
+instead: they count for `publish.registry.repository`, before anything that docker knows.
 
 ## YAML
 
