@@ -32,8 +32,8 @@ def plugin(engine: DockerEngine, job: BuildJob) -> str:
     return found
 
 
-def build(engine: DockerEngine, job: BuildJob, emit: Emit, cancel: Cancel) -> tuple[str, ...]:
-    """Build, load into the Engine and tag. Returns nothing to clean up: BuildKit keeps its cache small by itself."""
+def build(engine: DockerEngine, job: BuildJob, emit: Emit, cancel: Cancel) -> dict[str, bool]:
+    """Build, load into the Engine and tag. It has no stages' images to return: BuildKit keeps its cache small by itself."""
     progress = Progress(job.artifact.image, emit)
     talk = _Talk(job, emit, progress)
     # an attestation makes the image an index, which cannot be loaded into every cluster (kind #3795)
@@ -46,7 +46,7 @@ def build(engine: DockerEngine, job: BuildJob, emit: Emit, cancel: Cancel) -> tu
         raise BuildError(f"{job.artifact.image}: {argv[0]} cannot be run: {error.strerror}", hint=INSTALL_BUILDX) from error
     if code:
         raise talk.failure(code)
-    return ()
+    return {}
 
 
 def _arguments(job: BuildJob) -> list[str]:

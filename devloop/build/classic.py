@@ -16,13 +16,15 @@ from devloop.clients.docker import DockerEngine, Message
 from devloop.errors import EngineError
 from devloop.events import Emit, StepOutput
 
-_STEP = re.compile(r"Step (\d+)/(\d+) : (.*)", re.DOTALL)
-_CHATTER = re.compile(r" ---> (?:Running in )?[0-9a-f]*\n|Removing intermediate container [0-9a-f]+\n|Successfully (?:built|tagged) .*\n")
+_STEP = re.compile(r"Step (\d+)/(\d+) : (.*[^\n])", re.DOTALL)
+_CHATTER = re.compile(r" ---> (?:Running in |Removed intermediate container )?[0-9a-f]*\n|Removing intermediate container [0-9a-f]+\n"
+                      r"|Successfully (?:built|tagged) .*\n")
+_CACHED = " ---> Using cache\n"
 _LAYER = re.compile(r"Pulling fs layer|Waiting|Verifying Checksum|Download complete|Pull complete|Already exists|Downloading|Extracting")
 
 
-def build(engine: DockerEngine, job: BuildJob, emit: Emit, cancel: Cancel) -> tuple[str, ...]:
-    """Build and tag. Returns the ids of all stages' images, the last one's the image's own."""
+def build(engine: DockerEngine, job: BuildJob, emit: Emit, cancel: Cancel) -> dict[str, bool]:
+    """Build and tag. Returns the ids of all stages' images, and of each whether it was made now (or found in the cache)."""
     progress = Progress(job.artifact.image, emit)
     talk = _Talk(job, emit, progress)
     context = progress.counted(job.context.tar(), job.context.size)
@@ -64,7 +66,8 @@ class _Talk:
         self._number = 0
         self._tail: deque[str] = deque(maxlen=TAIL)
         self._pulled: dict[str, tuple[int, int]] = {}
-        self.stages: tuple[str, ...] = ()
+        self._cached = False   # the last step was
+        self.stages: dict[str, bool] = {}
 
     def take(self, message: Message) -> None:
         """Raises `BuildError` for the message that says so."""
@@ -75,11 +78,12 @@ class _Talk:
         if text := message.get("stream"):
             self._stream(text)
         elif identity := (message.get("aux") or {}).get("ID"):
-            self.stages = (*self.stages, identity)
+            self.stages[identity] = not self._cached
         elif status := message.get("status"):
             self._pull(status, message.get("id", ""), message.get("progressDetail") or {})
 
     def _stream(self, text: str) -> None:
+        self._cached = text == _CACHED or (self._cached and bool(_CHATTER.fullmatch(text)))
         step = _STEP.fullmatch(text)
         if step and int(step[1]) == self._number + 1:   # else it is a RUN that prints the like
             self._flush()

@@ -23,7 +23,7 @@ class _Made:
     """What one build left in the Engine: the image, and its stages' images, which no tag holds."""
 
     ref: ImageRef
-    stages: tuple[str, ...]
+    stages: frozenset[str]
 
 
 class DockerBuilder:
@@ -35,6 +35,7 @@ class DockerBuilder:
         self._choice = choice
         self._lock = threading.Lock()
         self._made: dict[str, list[_Made]] = {}   # by artifact, the one used last at the end
+        self._own: set[str] = set()               # stages' images that were not in the Engine's cache already
 
     def find(self, ref: ImageRef, same_content: str) -> tuple[ImageRef, str] | None:
         for candidate in (ref, None):     # the second question is asked only where a tag of another time or commit could be there
@@ -63,7 +64,8 @@ class DockerBuilder:
                              f"has no image {job.ref}",
                              hint="Does the docker buildx builder in use belong to another Engine? See 'docker buildx ls'.")
         with self._lock:
-            self._made.setdefault(job.artifact.image, []).append(_Made(job.ref, stages))
+            self._own |= {stage for stage, new in stages.items() if new}
+            self._made.setdefault(job.artifact.image, []).append(_Made(job.ref, frozenset(stages)))
         return BuiltImage(job.artifact.image, job.ref, image)
 
     def prune(self, artifact: str, keep: int = 3) -> None:
@@ -79,7 +81,7 @@ class DockerBuilder:
         for one in old:
             try:
                 if self._engine.remove_tag(one.ref):
-                    for stage in set(one.stages) - used:
+                    for stage in one.stages & self._own - used:
                         self._engine.remove_untagged(stage)
                     continue
             except DevloopError as error:

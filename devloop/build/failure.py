@@ -84,7 +84,7 @@ def _hint(instruction: str, text: str, job: BuildJob) -> str:
     keyword = instruction.partition(" ")[0].upper()
     for advice in _ADVICE:
         if (not advice.instructions or keyword in advice.instructions) and re.search(advice.pattern, text, re.IGNORECASE | re.MULTILINE):
-            return advice.hint.format(registry=_registry(instruction, text), context=_path(job.context.root))
+            return advice.hint.format(registry=_registry(instruction, text), context=job.context.name)
     return ""
 
 

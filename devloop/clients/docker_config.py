@@ -47,8 +47,13 @@ class DockerEndpoint:
         """A socket of this machine; the Engine behind it may still be in a virtual machine."""
         return self.host.startswith(("unix://", "npipe://"))
 
+    @property
+    def address(self) -> str:
+        """`host` without a password."""
+        return re.sub(r"//([^/@]*):[^/@]*@", r"//\1@", self.host)
+
     def __str__(self) -> str:
-        return re.sub(r"//([^/@]*):[^/@]*@", r"//\1@", self.host) + f" ({self.origin})"   # no password
+        return f"{self.address} ({self.origin})"
 
 
 @dataclass(frozen=True)

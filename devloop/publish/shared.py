@@ -29,7 +29,7 @@ class SharedEngine:
 
     @property
     def reason(self) -> str:
-        return f"the cluster's nodes use the Docker Engine that builds the images ({self._engine.endpoint.host}): nothing to transfer"
+        return f"the cluster's nodes use the Docker Engine that builds the images ({self._engine.endpoint.address}): nothing to transfer"
 
     def publish(self, image: BuiltImage, emit: Emit, cancel: Cancel) -> PublishedImage:
         with self._lock:
@@ -59,8 +59,8 @@ class SharedEngine:
     def _hint(self) -> str:
         if self._kind == "minikube":
             return "Build with minikube's own Docker Engine: eval $(minikube docker-env). It needs one node, and minikube's docker runtime."
-        return ("The nodes must use the Docker Engine that builds, as with Docker Desktop, Rancher Desktop (dockerd), colima (docker runtime), "
-                "OrbStack, or minikube after eval $(minikube docker-env). Is the right docker context chosen?")
+        return ("The nodes must use the Docker Engine that builds, as with Docker Desktop, Rancher Desktop (dockerd), OrbStack, colima "
+                "(docker runtime), or minikube after eval $(minikube docker-env). Is the right docker context chosen?")
 
 
 def difference(node: Object, engine: EngineInfo, kind: str, here: dict[str, str]) -> str:
