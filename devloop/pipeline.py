@@ -167,8 +167,9 @@ class Pipeline:
 
     def render(self, published: Mapping[str, PublishedImage]) -> Rendered:
         """The manifests with these images in them. Raises `ConfigError` or `DeployError`."""
+        bases = {requirement.image for artifact in self.config.build.artifacts for requirement in artifact.requires}
         return render(self.manifests.load(), tuple(published.values()), name=self.config.name,
-                      image_paths=self.config.deploy.image_paths)
+                      image_paths=self.config.deploy.image_paths, bases=bases)
 
     def deploy(self, rendered: Rendered, cancel: Cancel) -> None:
         """Apply what changed and wait until it runs."""
