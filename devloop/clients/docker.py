@@ -26,6 +26,7 @@ from devloop.errors import DevloopError, EngineError, UnreachableError
 from devloop.model import ImageRef
 
 if TYPE_CHECKING:
+    import requests
     from docker import APIClient
     from urllib3 import HTTPResponse
     from urllib3.connection import HTTPConnection
@@ -73,11 +74,11 @@ class DockerEngine:
     def ping(self) -> None:
         """Raises `UnreachableError` where the Engine does not answer."""
         with self.mapped():
-            self._connected().ping()
+            self.connected().ping()
 
     def info(self) -> EngineInfo:
         with self.mapped():
-            api = self._connected()
+            api = self.connected()
             info = cast(dict[str, str], api.info())
             version = cast(dict[str, str], api.version(api_version=False))
         return EngineInfo(info["Name"], f"{version['Os']}/{version['Arch']}", version["Version"], version["ApiVersion"],
@@ -94,14 +95,14 @@ class DockerEngine:
 
         with self.mapped():
             try:
-                return cast(dict[str, Any], cast(Any, self._connected()).inspect_image(name))
+                return cast(dict[str, Any], cast(Any, self.connected()).inspect_image(name))
             except docker.errors.NotFound:
                 return {}
 
     def tagged(self, repository: str, pattern: str) -> ImageRef | None:
         """The newest reference in `repository` whose tag matches the glob `pattern`."""
         with self.mapped():
-            images = self._connected().images(filters={"reference": f"{repository}:{pattern}"})
+            images = self.connected().images(filters={"reference": f"{repository}:{pattern}"})
         newest = sorted(images, key=lambda image: int(image["Created"]), reverse=True)
         refs = [ref for image in newest for ref in image["RepoTags"] if fnmatchcase(ref, f"*{repository}:{pattern}")]
         return ImageRef(repository, refs[0].rpartition(":")[2]) if refs else None
@@ -109,7 +110,7 @@ class DockerEngine:
     def tag(self, image_id: str, ref: ImageRef) -> None:
         """Let `ref` name this image; what it named before loses it."""
         with self.mapped():
-            self._connected().tag(image_id, ref.repository, ref.tag)
+            self.connected().tag(image_id, ref.repository, ref.tag)
 
     # --- images that are no longer wanted
 
@@ -124,7 +125,7 @@ class DockerEngine:
     def _remove(self, name: str) -> bool:
         try:
             with self.mapped():
-                self._connected().remove_image(name)
+                self.connected().remove_image(name)
         except EngineError as error:
             if error.status not in (404, 409):
                 raise
@@ -153,9 +154,20 @@ class DockerEngine:
     def stream(self, method: str, path: str, cancel: Cancel, *, query: Mapping[str, str] | None = None,
                headers: dict[str, str] | None = None, body: Iterable[bytes] = ()) -> Iterator[HTTPResponse]:
         """The response, its status checked and its body unread, on a connection of its own that `cancel` closes. Use it `mapped`."""
+        with self.connection(method, path, cancel, query=query, headers=headers) as (connection, request):
+            with suppress(BrokenPipeError, ConnectionResetError):   # refused before it had read everything: the answer says why
+                connection.request(method, request.path_url, _readable(body), headers=cast(Any, request.headers),
+                                   chunked=True, preload_content=False, decode_content=True)
+            with self.answer(connection) as response:
+                yield response
+
+    @contextmanager
+    def connection(self, method: str, path: str, cancel: Cancel, *, query: Mapping[str, str] | None = None,
+                   headers: dict[str, str] | None = None) -> Iterator[tuple[HTTPConnection, requests.PreparedRequest]]:
+        """A connection of its own that `cancel` closes, and the request to send over it."""
         import requests
 
-        api = self._connected()
+        api = self.connected()
         request = api.prepare_request(requests.Request(method, f"{api.base_url}/v{api.api_version}{path}", headers, params=query))
         adapter = cast("requests.adapters.HTTPAdapter", api.get_adapter(request.url or ""))
         pool = cast(Any, adapter.get_connection_with_tls_context(request, api.verify, cert=api.cert))
@@ -166,13 +178,15 @@ class DockerEngine:
             connection.timeout = None
             sock.settimeout(None)
             with cancel.closing(lambda: _shut(sock)):
-                with suppress(BrokenPipeError, ConnectionResetError):   # refused before it had read everything: the answer says why
-                    connection.request(method, request.path_url, _readable(body), headers=cast(Any, request.headers),
-                                       chunked=True, preload_content=False, decode_content=True)
-                with closing(connection.getresponse()) as response:
-                    if response.status >= 400:
-                        raise _refused(response.status, response.read())
-                    yield response
+                yield connection, request
+
+    @contextmanager
+    def answer(self, connection: HTTPConnection) -> Iterator[HTTPResponse]:
+        """What comes back over this connection, its status checked."""
+        with closing(connection.getresponse()) as response:
+            if response.status >= 400:
+                raise _refused(response.status, response.read())
+            yield response
 
     # --- the connection
 
@@ -185,7 +199,8 @@ class DockerEngine:
                 self._relay.close()
                 self._relay = None
 
-    def _connected(self) -> APIClient:
+    def connected(self) -> APIClient:
+        """docker-py's client, for plain questions. Use it `mapped`."""
         with self._lock:
             if self._api is None:
                 self._api = self._connect()

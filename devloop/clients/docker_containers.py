@@ -1,0 +1,100 @@
+"""Containers of an Engine, as far as they are a cluster's nodes: which there are, and programs that run in them."""
+
+from __future__ import annotations
+
+import json
+import socket
+import ssl
+import threading
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from typing import Any, cast
+
+from devloop.cancel import Cancel
+from devloop.clients.docker import DockerEngine
+from devloop.clients.process import Captured
+from devloop.errors import EngineError
+
+_HEADER = 8      # bytes before each piece of output: the stream's number (1 output, 2 errors), and its length in the last four
+
+
+@dataclass(frozen=True)
+class Container:
+    """A container, with the labels that its maker gave it."""
+
+    id: str
+    name: str
+    running: bool
+    labels: Mapping[str, str]
+
+
+def labelled(engine: DockerEngine, *labels: str) -> list[Container]:
+    """The containers, running or not, that have all these labels (``KEY=VALUE``), by name."""
+    with engine.mapped():
+        listed = cast(list[dict[str, Any]], cast(Any, engine.connected()).containers(all=True, filters={"label": list(labels)}))
+    found = [Container(c["Id"], c["Names"][0].lstrip("/"), c["State"] == "running", c.get("Labels") or {}) for c in listed]
+    return sorted(found, key=lambda container: container.name)
+
+
+def feedable(engine: DockerEngine) -> bool:
+    """Whether `execute` can tell a program that its input has ended: TLS as Python has it cannot close one direction alone."""
+    return engine.endpoint.tls is None
+
+
+def execute(engine: DockerEngine, container: Container, argv: Sequence[str], cancel: Cancel,
+            stdin: Iterable[bytes] | None = None) -> Captured:
+    """Run a program in the container to its end. What `stdin` raises is raised; `stdin` wants an engine that is `feedable`.
+
+    Raises `EngineError`, `UnreachableError` or `Cancelled`. The Engine cannot end an exec: a cancelled one finds its input at an end.
+    """
+    with engine.mapped():
+        execution = cast(Any, engine.connected()).exec_create(container.id, list(argv), stdin=stdin is not None)["Id"]
+    request = json.dumps({"Detach": False, "Tty": False})
+    said: dict[int, list[bytes]] = {1: [], 2: []}
+    headers = {"Content-Type": "application/json"}
+    with engine.mapped(), engine.connection("POST", f"/exec/{execution}/start", cancel, headers=headers) as (connection, prepared):
+        connection.request("POST", prepared.path_url, request, headers=cast(Any, prepared.headers), preload_content=False)
+        with engine.answer(connection) as response, _feeding(connection.sock, stdin):
+            while header := response.read(_HEADER):
+                said.setdefault(header[0], []).append(response.read(int.from_bytes(header[4:])))
+    with engine.mapped():
+        code = cast(Any, engine.connected()).exec_inspect(execution)["ExitCode"]
+    if code is None:
+        raise EngineError(f"{argv[0]} in {container.name} was cut off", status=0)
+    return Captured(code, *(b"".join(said[stream]).decode(errors="replace") for stream in (1, 2)))
+
+
+@contextmanager
+def _feeding(sock: socket.socket, chunks: Iterable[bytes] | None) -> Iterator[None]:
+    """Writes the program's input while the block reads its output. Raises what `chunks` raised."""
+    if chunks is None:
+        yield
+        return
+    assert not isinstance(sock, ssl.SSLSocket)
+    failed: list[BaseException] = []
+
+    def feed(source: Iterator[bytes]) -> None:
+        try:
+            for chunk in source:
+                try:
+                    sock.sendall(chunk)
+                except OSError:      # it ended before it had read everything: its exit code and output say why
+                    break
+        except BaseException as error:  # noqa: BLE001  raised again in the reading thread
+            failed.append(error)
+        with suppress(OSError):
+            sock.shutdown(socket.SHUT_WR)
+
+    thread = threading.Thread(target=feed, args=(iter(chunks),), name="exec-stdin", daemon=True)
+    thread.start()
+    try:
+        yield
+    except BaseException:
+        with suppress(OSError):
+            sock.shutdown(socket.SHUT_RDWR)
+        raise
+    finally:
+        thread.join()
+    if failed:
+        raise failed[0]
