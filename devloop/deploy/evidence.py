@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 from devloop.cancel import Cancel
 from devloop.clients.kube import Kube, lines
+from devloop.deploy.causes.crashes import SEE_OUTPUT
 from devloop.deploy.causes.diagnosis import Diagnosis, Missing, subject
 from devloop.deploy.causes.pulls import pull_secrets
 from devloop.deploy.causes.starts import exec_format, is_exec_format
@@ -53,6 +54,8 @@ class Evidence:
         last = self._last_lines(pod, found.container, found.previous)
         if found.topic == "crash" and any(map(is_exec_format, last)):
             return self._exec_format(found, pod), last
+        if found.hint == SEE_OUTPUT and not last:
+            return replace(found, hint="It left no output: does its program write errors to stderr, and not to a file?"), last
         return found, last
 
     def _last_lines(self, pod: Object, container: str, previous: bool) -> tuple[str, ...]:

@@ -14,7 +14,7 @@ from functools import partial
 
 from devloop.cancel import Cancel
 from devloop.clients.kube import Kube, WatchEvent
-from devloop.deploy.causes.diagnosis import Diagnosis, Events
+from devloop.deploy.causes.diagnosis import Events
 from devloop.deploy.evidence import Evidence
 from devloop.deploy.following import Followed, Trouble
 from devloop.deploy.standing import waited_for
@@ -205,12 +205,8 @@ class _Wait:
     # --- what is said at the end
 
     def _failure(self, followed: Followed, verdict: str) -> RolloutError:
-        trouble = followed.verdict()
-        if trouble is None:
-            return RolloutError(f"{followed.failed()}: {verdict}", hint=f"See 'kubectl describe {followed.ref}'.")
-        diagnosis, details = self._complete(trouble)
-        said = f" ({verdict.rstrip('.')})" if verdict else ""
-        return RolloutError(f"{followed.failed()}: {diagnosis.message}{said}", hint=diagnosis.hint, details=details)
+        """`verdict`: what its controller said when it gave up; empty where that has not."""
+        return self._error(followed, followed.verdict(), followed.failed(), verdict)
 
     def _late(self, pending: list[Followed]) -> DevloopError:
         if self._pods.watches.lost:
@@ -219,16 +215,15 @@ class _Wait:
         worst = max(pending, key=lambda f: f.worst() is not None)
         others = [str(f.ref) for f in pending if f is not worst]
         also = f" (nor did {', '.join(others)})" if others else ""
-        late = f"{worst.failed()} within {self._timeout:g} s{also}"
-        trouble = worst.worst()
-        if trouble is None:
-            return RolloutError(f"{late}: {worst.waiting()}",
-                                hint="If it only needs more time, raise deploy.rolloutTimeout in devloop.yaml.")
-        diagnosis, details = self._complete(trouble)
-        return RolloutError(f"{late}: {diagnosis.message}", hint=diagnosis.hint, details=details)
+        return self._error(worst, worst.worst(), f"{worst.failed()} within {self._timeout:g} s{also}")
 
-    def _complete(self, trouble: Trouble) -> tuple[Diagnosis, tuple[str, ...]]:
-        return self._evidence.complete(trouble.diagnosis, trouble.pod) if trouble.pod else (trouble.diagnosis, ())
+    def _error(self, followed: Followed, trouble: Trouble | None, opening: str, verdict: str = "") -> RolloutError:
+        said = f" ({verdict.rstrip('.')})" if verdict else ""
+        if trouble is None:
+            return RolloutError(f"{opening}: {followed.waiting()}{said}", hint=f"See 'kubectl describe {followed.ref}'. If it only needs "
+                                "more time, raise deploy.rolloutTimeout in devloop.yaml, or progressDeadlineSeconds in the manifest.")
+        diagnosis, details = self._evidence.complete(trouble.diagnosis, trouble.pod) if trouble.pod else (trouble.diagnosis, ())
+        return RolloutError(f"{opening}: {diagnosis.message}{said}", hint=diagnosis.hint, details=details)
 
 
 def _raise(error: Exception) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -186,106 +187,112 @@ def _slow(seconds: int = 2) -> Any:
 
 # --- what does not come up
 
-FAILURES: dict[str, tuple[Callable[[], Object], tuple[str, ...]]] = {
+Failure = tuple[Callable[[str], Object], tuple[str, ...]]   # makes a workload of that name; what must be told of it
+
+AT_ONCE: dict[str, Failure] = {
     "an image that is not on the node": (
-        lambda: deployment("web", container(image="nowhere:1", imagePullPolicy="Never")),
-        ("deployment/web did not come up: pod web-", "(container web) cannot start: image 'nowhere:1' is not on node", "Never")),
+        lambda name: deployment(name, container(image="nowhere:1", imagePullPolicy="Never")),
+        ("deployment/{name} did not come up: pod {name}-", "(container web) cannot start: image 'nowhere:1' is not on node", "Never")),
     "an image reference that is none": (
-        lambda: deployment("web", container(image="Not/Valid:1")),
+        lambda name: deployment(name, container(image="Not/Valid:1")),
         ("'Not/Valid:1' is not a valid image reference", "repository name must be lowercase")),
     "a ConfigMap that is missing": (
-        lambda: deployment("web", container(envFrom=[{"configMapRef": {"name": "hello-config"}}])),
+        lambda name: deployment(name, container(envFrom=[{"configMapRef": {"name": "hello-config"}}])),
         ("(container web) cannot start: ConfigMap 'hello-config' does not exist in namespace {namespace}",
          "Add the ConfigMap to the manifests")),
     "a Secret that is missing": (
-        lambda: deployment("web", container(env=[_from("secretKeyRef", "hello-secret", "token")])),
+        lambda name: deployment(name, container(env=[_from("secretKeyRef", "hello-secret", "token")])),
         ("Secret 'hello-secret' does not exist in namespace {namespace}", "kubectl create secret generic hello-secret")),
     "a key that is missing": (
-        lambda: deployment("web", container(env=[_from("configMapKeyRef", "present", "colour")])),
+        lambda name: deployment(name, container(env=[_from("configMapKeyRef", "present", "colour")])),
         ("ConfigMap 'present' in namespace {namespace} has no key 'colour'",)),
     "a mounted ConfigMap that is missing": (
-        lambda: _mounting({"configMap": {"name": "hello-files"}}),
+        lambda name: _mounting(name, {"configMap": {"name": "hello-files"}}),
         ("cannot start: ConfigMap 'hello-files' does not exist in namespace {namespace}",)),
     "a mounted key that is missing": (
-        lambda: _mounting({"configMap": {"name": "present", "items": [{"key": "page", "path": "x"}]}}),
+        lambda name: _mounting(name, {"configMap": {"name": "present", "items": [{"key": "page", "path": "x"}]}}),
         ("cannot start: ConfigMap 'present' in namespace {namespace} has no key 'page'",)),
     "a mounted Secret that is missing": (
-        lambda: _mounting({"secret": {"secretName": "hello-certificate"}}),
+        lambda name: _mounting(name, {"secret": {"secretName": "hello-certificate"}}),
         ("cannot start: Secret 'hello-certificate' does not exist in namespace {namespace}",)),
     "a host path that is missing": (
-        lambda: _mounting({"hostPath": {"path": "/no/such/path", "type": "Directory"}}),
+        lambda name: _mounting(name, {"hostPath": {"path": "/no/such/path", "type": "Directory"}}),
         ("hostPath type check failed: /no/such/path is not a directory", "on the node")),
     "a command that is not in the image": (
-        lambda: deployment("web", container("no-such-program", "--port")),
+        lambda name: deployment(name, container("no-such-program", "--port")),
         ('cannot start: exec: "no-such-program": executable file not found', "The manifest's command (no-such-program --port)")),
     "a working directory that cannot be": (
-        lambda: deployment("web", container(workingDir="/etc/passwd")),
+        lambda name: deployment(name, container(workingDir="/etc/passwd")),
         ("(container web) cannot start: Cannot mkdir: /etc/passwd is not a directory",)),
     "an image that runs as root and must not": (
-        lambda: deployment("web", container(securityContext={"runAsNonRoot": True})),
+        lambda name: deployment(name, container(securityContext={"runAsNonRoot": True})),
         ("the manifest asks for runAsNonRoot, and the image runs as root", "USER 1000")),
-    "more CPU than there is": (
-        lambda: deployment("web", container(resources={"requests": {"cpu": "1k"}})),
-        ("gets no node: 0/1 nodes are available: 1 Insufficient cpu (the nodes have", "Lower resources.requests.cpu")),
-    "a node that does not exist": (
-        lambda: workload("Deployment", "web", pod_spec(nodeSelector={"disk": "ssd"})),
-        ("gets no node: 0/1 nodes are available", "No node has the labels the pod asks for (disk=ssd)")),
-    "a claim that is missing": (
-        lambda: _mounting({"persistentVolumeClaim": {"claimName": "data"}}),
-        ("gets no node: PersistentVolumeClaim 'data' does not exist in namespace {namespace}",)),
-    "a claim that nobody binds": (
-        lambda: _mounting({"persistentVolumeClaim": {"claimName": "unbound"}}),
-        ("gets no node", "unbound immediate PersistentVolumeClaims; claim 'unbound': storageclass.storage.k8s.io \"no-such\" not found")),
     "a crash": (
-        lambda: deployment("web", shell("echo starting; echo cannot find the database >&2; exit 3"), minReadySeconds=5),
+        lambda name: deployment(name, shell("echo starting; echo cannot find the database >&2; exit 3"), minReadySeconds=5),
         ("(container web) crashes with exit code 3 (2 times so far)", "starting", "cannot find the database")),
     "a command that ends by itself": (
-        lambda: deployment("web", shell("echo all done"), minReadySeconds=5),
+        lambda name: deployment(name, shell("echo all done"), minReadySeconds=5),
         ("ends by itself with exit code 0", "all done", "belongs into a Job")),
     "too little memory": (
-        lambda: deployment("web", container("tail", "/dev/zero", resources={"limits": {"memory": "16Mi"}}), minReadySeconds=5),
+        lambda name: deployment(name, container("tail", "/dev/zero", resources={"limits": {"memory": "16Mi"}}), minReadySeconds=5),
         ("OOMKilled", "it needs more memory than its limit of 16Mi", "resources.limits.memory")),
     "a crash of an init container": (
-        lambda: workload("Deployment", "web", pod_spec(initContainers=[shell("echo no tables; exit 5", name="migrate")])),
+        lambda name: workload("Deployment", name, pod_spec(initContainers=[shell("echo no tables; exit 5", name="migrate")])),
         ("(init container migrate) crashes with exit code 5", "no tables")),
-    "a liveness probe that kills": (
-        lambda: deployment("web", container(livenessProbe={**_probe("echo I am ill; exit 1"), "failureThreshold": 1}), minReadySeconds=30),
-        ("is restarted because its liveness probe (exec sh -c echo I am ill; exit 1) fails: I am ill", "more time")),
     "a readiness probe that can never pass": (
-        lambda: deployment("web", container(readinessProbe={"exec": {"command": ["no-such-probe"]}, "periodSeconds": 1})),
+        lambda name: deployment(name, container(readinessProbe={"exec": {"command": ["no-such-probe"]}, "periodSeconds": 1})),
         ("its readiness probe (exec no-such-probe) does not pass", "executable file not found",
          "The readinessProbe's command is not in the image")),
-    "a quota that is used up": (
-        lambda: deployment("web", container(resources={"limits": {"memory": "2Gi"}, "requests": {"memory": "2Gi"}})),
-        ("deployment/web cannot create its pods", "exceeded quota", "kubectl describe resourcequota")),
-    "a quota that a StatefulSet exceeds": (
-        lambda: workload("StatefulSet", "db", pod_spec(container(resources={"limits": {"memory": "2Gi"}, "requests": {"memory": "2Gi"}}))),
-        ("statefulset/db cannot create its pods", "exceeded quota")),
-    "a service account that is missing": (
-        lambda: workload("Deployment", "web", pod_spec(serviceAccountName="robot")),
-        ("deployment/web cannot create its pods", "robot", "Add the ServiceAccount")),
     "a Job that fails": (
-        lambda: job("migrate", shell("echo cannot migrate; exit 4"), backoffLimit=0),
-        ("job/migrate did not complete: pod migrate-", "crashes with exit code 4", "(Job has reached the specified backoff limit)",
+        lambda name: job(name, shell("echo cannot migrate; exit 4"), backoffLimit=0),
+        ("job/{name} did not complete: pod {name}-", "crashes with exit code 4", "(Job has reached the specified backoff limit)",
          "cannot migrate")),
     "a pod that ends": (
-        lambda: pod("once", pod_spec(shell("echo oh no; exit 6"), restartPolicy="Never")),
-        ("pod/once did not come up: pod once (container web) crashes with exit code 6", "oh no")),
+        lambda name: pod(name, pod_spec(shell("echo oh no; exit 6"), restartPolicy="Never")),
+        ("pod/{name} did not come up: pod {name} (container web) crashes with exit code 6", "oh no")),
+}
+
+# these may heal by themselves and are given a few seconds: all at the same time here
+PATIENTLY: dict[str, Failure] = {
     "a Deployment that makes no progress": (
-        lambda: deployment("web", container(readinessProbe={**_probe("echo not yet; exit 1")}), progressDeadlineSeconds=2),
+        lambda name: deployment(name, container(readinessProbe=_probe("echo not yet; exit 1")), progressDeadlineSeconds=15),
         ("its readiness probe (exec sh -c echo not yet; exit 1) does not pass: not yet", "has timed out progressing")),
+    "more CPU than there is": (
+        lambda name: deployment(name, container(resources={"requests": {"cpu": "1k"}})),
+        ("gets no node: 0/1 nodes are available: 1 Insufficient cpu (the nodes have", "Lower resources.requests.cpu")),
+    "a node that does not exist": (
+        lambda name: workload("Deployment", name, pod_spec(nodeSelector={"disk": "ssd"})),
+        ("gets no node: 0/1 nodes are available", "No node has the labels the pod asks for (disk=ssd)")),
+    "a claim that is missing": (
+        lambda name: _mounting(name, {"persistentVolumeClaim": {"claimName": "data"}}),
+        ("gets no node: PersistentVolumeClaim 'data' does not exist in namespace {namespace}",)),
+    "a claim that nobody binds": (
+        lambda name: _mounting(name, {"persistentVolumeClaim": {"claimName": "unbound"}}),
+        ("gets no node", "unbound immediate PersistentVolumeClaims; claim 'unbound': storageclass.storage.k8s.io \"no-such\" not found")),
+    "a liveness probe that kills": (
+        lambda name: deployment(name, container(livenessProbe=_probe("echo I am ill; exit 1", failureThreshold=1)), minReadySeconds=60),
+        ("is restarted because its liveness probe (exec sh -c echo I am ill; exit 1) fails: I am ill", "more time")),
+    "a service account that is missing": (
+        lambda name: workload("Deployment", name, pod_spec(serviceAccountName="robot")),
+        ("deployment/{name} cannot create its pods", "robot", "Add the ServiceAccount")),
     "an image whose registry does not answer": (
-        lambda: deployment("web", container(image="localhost:5999/hello:1")),
+        lambda name: deployment(name, container(image="localhost:5999/hello:1")),
         ("image 'localhost:5999/hello:1' cannot be pulled", "connection refused", "Can the cluster's nodes reach localhost:5999?")),
 }
 
-
-SURROUNDINGS: dict[str, Object] = {   # what a failure with this word in its name needs around it
-    "key": {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "present"}, "data": {"a": "b"}},
-    "quota": {"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "small"}, "spec": {"hard": {"requests.memory": "1Gi"}}},
-    "nobody": {"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": "unbound"},
-               "spec": {"accessModes": ["ReadWriteOnce"], "storageClassName": "no-such", "resources": {"requests": {"storage": "1Gi"}}}},
+QUOTA: dict[str, Failure] = {
+    "a quota that is used up": (
+        lambda name: deployment(name, container(resources=_memory("2Gi"))),
+        ("deployment/{name} cannot create its pods", "exceeded quota", "kubectl describe resourcequota")),
+    "a quota that a StatefulSet exceeds": (
+        lambda name: workload("StatefulSet", name, pod_spec(container(resources=_memory("2Gi")))),
+        ("statefulset/{name} cannot create its pods", "exceeded quota")),
 }
+
+PRESENT = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "present"}, "data": {"a": "b"}}
+UNBOUND = {"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": "unbound"},
+           "spec": {"accessModes": ["ReadWriteOnce"], "storageClassName": "no-such", "resources": {"requests": {"storage": "1Gi"}}}}
+SMALL = {"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "small"}, "spec": {"hard": {"requests.memory": "1Gi"}}}
 
 
 def _await_quota(rollouts: Rollouts) -> None:
@@ -300,27 +307,42 @@ def _from(kind: str, name: str, key: str) -> Any:
     return {"name": "VALUE", "valueFrom": {kind: {"name": name, "key": key}}}
 
 
-def _mounting(volume: Any) -> Object:
+def _memory(size: str) -> Any:
+    return {"limits": {"memory": size}, "requests": {"memory": size}}
+
+
+def _mounting(name: str, volume: Any) -> Object:
     mounts = [{"name": "files", "mountPath": "/files"}]
-    return workload("Deployment", "web", pod_spec(container(volumeMounts=mounts), volumes=[{"name": "files", **volume}]))
+    return workload("Deployment", name, pod_spec(container(volumeMounts=mounts), volumes=[{"name": "files", **volume}]))
 
 
-def _probe(script: str) -> Any:
-    return {"exec": {"command": ["sh", "-c", script]}, "periodSeconds": 1}
+def _probe(script: str, **more: int) -> Any:
+    return {"exec": {"command": ["sh", "-c", script]}, "periodSeconds": 1, **more}
 
 
-@pytest.mark.parametrize("planted", FAILURES)
-def test_what_does_not_come_up_is_explained_before_the_deadline(rollouts: Rollouts, planted: str) -> None:
-    make, expected = FAILURES[planted]
-    rollouts.create(*[obj for word, obj in SURROUNDINGS.items() if word in planted])
-    if "quota" in planted:
-        _await_quota(rollouts)
-
-    error = rollouts.fails(make())
-
+def _assert_told(error: RolloutError, name: str, expected: tuple[str, ...], namespace: str) -> None:
     told = "\n".join((error.message, error.hint, *error.details))
     for text in expected:
-        assert text.format(namespace=rollouts.namespace) in told
+        assert text.format(name=name, namespace=namespace) in told
+
+
+@pytest.mark.parametrize("planted", AT_ONCE)
+def test_what_cannot_come_up_is_explained_at_once(rollouts: Rollouts, planted: str) -> None:
+    make, expected = AT_ONCE[planted]
+    rollouts.create(PRESENT)
+    _assert_told(rollouts.fails(make("web")), "web", expected, rollouts.namespace)
+
+
+@pytest.mark.parametrize(("failures", "needed"), [(PATIENTLY, UNBOUND), (QUOTA, SMALL)], ids=["places", "quota"])
+def test_what_might_heal_is_explained_after_a_few_seconds(rollouts: Rollouts, failures: dict[str, Failure], needed: Object) -> None:
+    rollouts.create(needed)
+    if needed is SMALL:
+        _await_quota(rollouts)
+    names = {f"w{number}": planted for number, planted in enumerate(failures)}
+    with ThreadPoolExecutor(len(names)) as pool:
+        errors = dict(zip(names, pool.map(lambda name: rollouts.fails(failures[names[name]][0](name)), names), strict=True))
+    for name, planted in names.items():
+        _assert_told(errors[name], name, failures[planted][1], rollouts.namespace)
 
 
 def test_an_image_for_another_platform_is_told_as_such(rollouts: Rollouts, docker_api: docker.APIClient, tmp_path: Path) -> None:
@@ -383,9 +405,9 @@ def refusing_registry() -> Iterator[str]:
 
 def test_a_readiness_probe_that_fails_is_told_in_progress_and_at_the_deadline(rollouts: Rollouts) -> None:
     error = rollouts.fails(deployment("web", container(readinessProbe={"httpGet": {"port": 8080, "path": "/healthz"}, "periodSeconds": 1})),
-                           timeout=5)
+                           timeout=10)
 
-    assert error.message.startswith("deployment/web did not come up within 5 s: pod web-")
+    assert error.message.startswith("deployment/web did not come up within 10 s: pod web-")
     assert "its readiness probe (GET :8080/healthz) does not pass: Get" in error.message
     assert "connection refused" in error.message
     assert any("readiness probe fails: Get" in p for p in rollouts.progress())

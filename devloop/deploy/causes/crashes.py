@@ -10,6 +10,7 @@ from devloop.model import Object
 from devloop.pods import Container
 
 BACK_OFF = "CrashLoopBackOff"
+SEE_OUTPUT = "Its last lines tell why."
 
 
 def crash(pod: Object, container: Container, events: Events) -> Diagnosis | None:
@@ -44,7 +45,7 @@ def _ending(pod: Object, container: Container, ended: Object, events: Events) ->
     named = f"{code} ({_meaning(code)})" if _meaning(code) else str(code)
     message = " ".join((ended.get("message") or "").split())
     return (f"crashes with exit code {named}" + (f": {message}" if message else ""),
-            "Its command is not in the image or not executable." if code in (126, 127) else "Its last lines tell why.")
+            "Its command is not in the image or not executable." if code in (126, 127) else SEE_OUTPUT)
 
 
 def _killed(pod: Object, container: Container, events: Events) -> tuple[str, str] | None:
