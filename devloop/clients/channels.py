@@ -25,22 +25,24 @@ class ChannelStream:
         self._done_writing = False
 
     async def read(self) -> bytes:
+        parts: list[bytes] = []
         try:
-            while message := await self._websocket.receive():
-                channel, payload = message[0], message[1:]
-                if channel not in self._greeted:
-                    self._greeted.add(channel)
-                elif channel == 1:
-                    self._text += payload
-                elif payload:
-                    self._wait_for_more()
-                    return payload
-        except (OSError, asyncio.IncompleteReadError) as error:
+            while not parts and not self._websocket.closed:
+                for message in await self._websocket.receive():
+                    channel, payload = message[0], message[1:]
+                    if channel not in self._greeted:
+                        self._greeted.add(channel)
+                    elif channel == 1:
+                        self._text += payload
+                    elif payload:
+                        parts.append(payload)
+        except OSError as error:
             if not self._done_writing:
                 raise Broken("the connection to the cluster broke") from error
-        if self._text:
+        self._wait_for_more()
+        if self._text and not parts:
             raise failure(self._text.decode(errors="replace"))
-        return b""
+        return b"".join(parts)
 
     async def write(self, data: bytes) -> None:
         try:

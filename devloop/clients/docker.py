@@ -40,7 +40,10 @@ Message = dict[str, Any]
 
 @dataclass(frozen=True)
 class EngineInfo:
-    """Who the Engine is. `platform` as in images (``linux/amd64``), `kernel` and `operating_system` those of its machine."""
+    """Who the Engine is. `platform` as in images (``linux/amd64``), `kernel` and `operating_system` those of its machine.
+
+    `containerd_store`: images are in containerd's store, where an image's id is its manifest's digest, not its config's.
+    """
 
     name: str
     platform: str
@@ -48,6 +51,7 @@ class EngineInfo:
     api_version: str
     kernel: str
     operating_system: str
+    containerd_store: bool = False
 
 
 class DockerEngine:
@@ -79,10 +83,11 @@ class DockerEngine:
     def info(self) -> EngineInfo:
         with self.mapped():
             api = self.connected()
-            info = cast(dict[str, str], api.info())
+            info = cast(dict[str, Any], api.info())
             version = cast(dict[str, str], api.version(api_version=False))
+        containerd = any("io.containerd.snapshotter" in str(entry) for entry in info.get("DriverStatus") or ())
         return EngineInfo(info["Name"], f"{version['Os']}/{version['Arch']}", version["Version"], version["ApiVersion"],
-                          info["KernelVersion"], info["OperatingSystem"])
+                          info["KernelVersion"], info["OperatingSystem"], containerd)
 
     def image_id(self, ref: ImageRef | str) -> str | None:
         """The id (``sha256:…``) of the image with this reference or id; None where there is none."""

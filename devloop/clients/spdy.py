@@ -7,7 +7,6 @@ Format: https://www.chromium.org/spdy/spdy-protocol/spdy-protocol-draft3-1/
 
 from __future__ import annotations
 
-import asyncio
 import itertools
 import re
 import struct
@@ -68,6 +67,7 @@ class Spdy:
         self.wire = wire
         self._compress = zlib.compressobj(zdict=DICTIONARY)
         self._next = 1
+        self._rest = b""
         self._pongs: set[int] = set()
         self._pings = itertools.count(1, 2)
         self.going = False        # the server said GOAWAY
@@ -89,28 +89,42 @@ class Spdy:
         packed = self._compress.compress(block) + self._compress.flush(zlib.Z_SYNC_FLUSH)
         return control(SYN_STREAM, struct.pack(">IIH", stream, 0, 0) + packed)
 
-    async def frame(self) -> tuple[int, int, bytes]:
-        """The next data frame as (stream, flags, bytes). A reset is (stream, RESET, reason); what is dealt with here has stream 0."""
-        first, length = struct.unpack(">II", await self.wire.readexactly(8))
-        flags, length = length >> 24, length & 0xFFFFFF
-        payload = await self.wire.readexactly(length) if length else b""
-        if not first >> 31:
-            return first, flags, payload
-        kind = first & 0xFFFF
-        if kind == RST_STREAM:
-            return int.from_bytes(payload[:4]), RESET, payload[4:]
-        if kind == PING:
-            self._ponged(payload)
-        elif kind == GOAWAY:
-            self.going = True
-        return 0, 0, b""      # SYN_REPLY, HEADERS, SETTINGS: nothing we need, and nothing we compress against
+    async def frames(self) -> list[tuple[int, int, memoryview]]:
+        """The data frames that have come, at least one frame of whatever kind: (stream, flags, bytes), flags RESET for a reset.
 
-    def _ponged(self, payload: bytes) -> None:
-        number = int.from_bytes(payload)
-        if number % 2:
-            self._pongs.discard(number)
-        else:
-            self.wire.write(control(PING, payload))
+        All at once: servers send 32 KiB at most in a frame, and a write for each of them costs more than all the rest.
+        """
+        found: list[tuple[int, int, memoryview]] = []
+        begin = 0
+        while not begin:
+            received = await self.wire.read()
+            buffer = memoryview(self._rest + received if self._rest else received)
+            while len(buffer) - begin >= 8:
+                first, length = struct.unpack_from(">II", buffer, begin)
+                flags, end = length >> 24, begin + 8 + (length & 0xFFFFFF)
+                if end > len(buffer):
+                    break
+                payload = buffer[begin + 8:end]
+                begin = end
+                if not first >> 31:
+                    found.append((first, flags, payload))
+                elif first & 0xFFFF == RST_STREAM:
+                    found.append((int.from_bytes(payload[:4]), RESET, payload[4:]))
+                else:
+                    self._control(first & 0xFFFF, payload)
+            self._rest = bytes(buffer[begin:])
+        return found
+
+    def _control(self, kind: int, payload: memoryview) -> None:
+        """SYN_REPLY, HEADERS and SETTINGS say nothing we need, and we compress nothing against what they say."""
+        if kind == GOAWAY:
+            self.going = True
+        elif kind == PING:
+            number = int.from_bytes(payload)
+            if number % 2:
+                self._pongs.discard(number)
+            else:
+                self.wire.write(control(PING, bytes(payload)))
 
     def ping(self) -> None:
         """Keep what is between us and the pod from taking the connection for idle."""
@@ -126,7 +140,7 @@ class Spdy:
         self._pongs.update(numbers)
         self.wire.write(*(control(PING, number.to_bytes(4)) for number in numbers))
         while self._pongs:
-            await self.frame()
+            await self.frames()
 
 
 class SpdyStream:
@@ -137,6 +151,7 @@ class SpdyStream:
         self._error, self._data = spdy.open(port)
         self._text = b""
         self._open = {self._error, self._data}
+        self._reset = False
         self._sent_eof = False
 
     @property
@@ -145,24 +160,28 @@ class SpdyStream:
         return not self._open
 
     async def read(self) -> bytes:
+        parts: list[memoryview] = []
         try:
-            while self._open:
-                stream, flags, payload = await self._spdy.frame()
-                if stream not in self._open:
-                    continue
-                if flags & (FIN | RESET):
-                    self._open.discard(stream)
-                if flags & RESET:
-                    self._open.add(stream)      # never finished in order
-                    raise Broken("the server reset the stream")
-                if stream == self._error:
-                    self._text += payload
-                elif payload:
-                    return payload
-        except (OSError, asyncio.IncompleteReadError) as error:
+            while self._open and not self._reset and not parts:
+                for stream, flags, payload in await self._spdy.frames():
+                    if stream not in self._open:
+                        continue
+                    if flags & RESET:
+                        self._reset = True
+                    elif stream == self._error:
+                        self._text += payload
+                    elif payload:
+                        parts.append(payload)
+                    if flags & FIN:
+                        self._open.discard(stream)
+        except OSError as error:
             raise Broken("the connection to the cluster broke") from error
+        if parts:
+            return b"".join(parts)
         if self._text:
             raise failure(self._text.decode(errors="replace"))
+        if self._reset:
+            raise Broken("the server reset the stream")
         return b""
 
     async def write(self, data: bytes) -> None:

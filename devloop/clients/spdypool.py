@@ -96,7 +96,7 @@ class Pool:
                 await spdy.settled()
         except BaseException as error:
             spdy.wire.close()
-            if not isinstance(error, OSError | asyncio.IncompleteReadError):
+            if not isinstance(error, OSError):
                 raise
         else:
             self.offer(spdy)

@@ -17,7 +17,8 @@ from urllib.parse import SplitResult, unquote, urlsplit
 from devloop.clients.kube import CONNECT_TIMEOUT, Endpoint
 
 ANSWER_TIMEOUT = 30.0     # an API server that cannot reach the node's kubelet says so within this time
-BUFFER = 1 << 16          # asyncio stops reading at twice this
+BUFFER = 1 << 17          # asyncio stops reading at twice this
+READ = 1 << 18
 ERROR_BODY = 1 << 16
 
 
@@ -31,9 +32,12 @@ class Refused(Exception):
 
 
 class Wire(Protocol):
-    """Bytes both ways, with back-pressure: `drain` waits while the other side does not read, unread bytes stop the sender."""
+    """Bytes both ways, with back-pressure: `drain` waits while the other side does not read, unread bytes stop the sender.
 
-    async def readexactly(self, n: int) -> bytes: ...
+    `read` returns whatever has come, so that what came in many frames can go on in one piece; raises OSError at the end.
+    """
+
+    async def read(self) -> bytes: ...
     def write(self, *parts: bytes) -> None: ...
     async def drain(self) -> None: ...
     def ended(self) -> bool: ...
@@ -44,9 +48,14 @@ class StreamWire:
     """A `Wire` on asyncio's streams. `close` drops the connection at once: no farewell is waited for."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.readexactly = reader.readexactly
         self.drain = writer.drain
         self._reader, self._writer = reader, writer
+
+    async def read(self) -> bytes:
+        data = await self._reader.read(READ)
+        if not data:
+            raise ConnectionResetError("the connection has ended")
+        return data
 
     def write(self, *parts: bytes) -> None:
         # one write, so that a header does not travel in a TLS record of its own

@@ -37,29 +37,38 @@ class WebSocket:
 
     def __init__(self, wire: Wire) -> None:
         self.wire = wire
+        self.closed = False       # the server has said that it closes
+        self._rest = b""
+        self._begun = b""         # of a message in several frames
 
-    async def receive(self) -> bytes:
-        """The next message, empty once the server has said that it closes. Raises OSError, asyncio.IncompleteReadError."""
-        message = b""
-        while True:
-            first, length = await self.wire.readexactly(2)
-            if length == 126:
-                length = int.from_bytes(await self.wire.readexactly(2))
-            elif length == 127:
-                length = int.from_bytes(await self.wire.readexactly(8))
-            if len(message) + length > LONGEST:
+    async def receive(self) -> list[bytes]:
+        """The messages that have come since: at least one, but for the server's close. Raises OSError."""
+        messages: list[bytes] = []
+        while not messages and not self.closed:
+            received = await self.wire.read()
+            buffer = memoryview(self._rest + received if self._rest else received)
+            begin = 0
+            while (size := _size(buffer[begin:])) is not None:
+                header, length = size
+                self._frame(buffer[begin], bytes(buffer[begin + header:begin + header + length]), messages)
+                begin += header + length
+            self._rest = bytes(buffer[begin:])
+        return messages
+
+    def _frame(self, first: int, payload: bytes, messages: list[bytes]) -> None:
+        kind = first & 0x0F
+        if kind == PING:
+            self._send(PONG, payload)
+        elif kind == CLOSE:
+            self._send(CLOSE, payload[:2])
+            self.closed = True
+        elif kind != PONG:
+            self._begun += payload
+            if len(self._begun) > LONGEST:
                 raise OSError("a websocket message is too long")
-            payload = await self.wire.readexactly(length) if length else b""
-            kind = first & 0x0F
-            if kind == PING:
-                self._send(PONG, payload)
-            elif kind == CLOSE:
-                self._send(CLOSE, payload[:2])
-                return b""
-            elif kind != PONG:
-                message = message + payload if message else payload
-                if first & LAST and message:
-                    return message
+            if first & LAST and self._begun:
+                messages.append(self._begun)
+                self._begun = b""
 
     def send(self, message: bytes) -> None:
         self._send(BINARY, message)
@@ -86,27 +95,34 @@ def _masked(data: bytes, mask: bytes) -> bytes:
     return (int.from_bytes(data, "little") ^ int.from_bytes(pattern, "little")).to_bytes(size, "little")
 
 
+def _size(data: memoryview) -> tuple[int, int] | None:
+    """How long the frame's header and its payload are; None while it is not all there."""
+    if len(data) < 10 and len(data) < (2 if len(data) < 2 else {126: 4, 127: 10}.get(data[1], 2)):
+        return None
+    header, length = 2, data[1]
+    if length == 126:
+        header, length = 4, int.from_bytes(data[2:4])
+    elif length == 127:
+        header, length = 10, int.from_bytes(data[2:10])
+    if length > LONGEST:
+        raise OSError("a websocket message is too long")
+    return (header, length) if len(data) >= header + length else None
+
+
 class WebSocketWire:
     """A `Wire` whose bytes travel in a websocket's binary messages, wherever these begin and end."""
 
     def __init__(self, socket: WebSocket) -> None:
         self._socket = socket
-        self._rest = memoryview(b"")
         self.drain = socket.wire.drain
         self.ended = socket.wire.ended
         self.close = socket.wire.close
 
-    async def readexactly(self, n: int) -> bytes:
-        parts = []
-        while n:
-            if not self._rest:
-                self._rest = memoryview(await self._socket.receive())
-                if not self._rest:
-                    raise ConnectionResetError("the server closed the websocket")
-            part, self._rest = self._rest[:n], self._rest[n:]
-            parts.append(part)
-            n -= len(part)
-        return b"".join(parts)
+    async def read(self) -> bytes:
+        data = b"".join(await self._socket.receive())
+        if not data:
+            raise ConnectionResetError("the server closed the websocket")
+        return data
 
     def write(self, *parts: bytes) -> None:
         self._socket.send(b"".join(parts))
