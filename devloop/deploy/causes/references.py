@@ -41,7 +41,7 @@ def missing_hint(missing: Missing) -> str:
 
 def _source_with_key(pod: Object, volume_name: str, kind: str, key: str) -> str:
     """The name of the object a volume takes a key from: the kubelet's message tells the volume only."""
-    volume = next((v for v in (pod.get("spec") or {}).get("volumes") or () if v.get("name") == volume_name), {})
+    volume: Object = next((v for v in (pod.get("spec") or {}).get("volumes") or () if v.get("name") == volume_name), {})
     field, name_field = ("configMap", "name") if kind == "ConfigMap" else ("secret", "secretName")
     if field in volume:
         return str(volume[field].get(name_field, ""))
