@@ -103,7 +103,8 @@ def _stateful_set(obj: Object) -> Standing:
         return Standing(min(ready_pods, updated), wanted, f"{updated} of {due} pods replaced")
     if ready_pods < wanted or status.get("replicas", 0) > wanted:
         return Standing(ready_pods, wanted, "pods are not ready yet" if ready_pods < wanted else "surplus pods to stop")
-    available: int = status.get("availableReplicas", ready_pods) if spec.get("minReadySeconds") else ready_pods
+    available = status.get("availableReplicas") if spec.get("minReadySeconds") else None   # since Kubernetes 1.22
+    available = ready_pods if available is None else available
     if available < wanted:
         return Standing(available, wanted, _ready_but_young(ready_pods, wanted, spec))
     remark = f"keeps {min(partition, wanted)} of {wanted} pods at the old version (partition: {partition})" if partition and not new else ""
