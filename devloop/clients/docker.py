@@ -83,7 +83,7 @@ class DockerEngine:
     def info(self) -> EngineInfo:
         with self.mapped():
             api = self.connected()
-            info = cast(dict[str, Any], api.info())
+            info = api.info()
             version = cast(dict[str, str], api.version(api_version=False))
         containerd = any("io.containerd.snapshotter" in str(entry) for entry in info.get("DriverStatus") or ())
         return EngineInfo(info["Name"], f"{version['Os']}/{version['Arch']}", version["Version"], version["ApiVersion"],

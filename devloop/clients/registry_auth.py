@@ -1,0 +1,103 @@
+"""How a registry wants to be shown who asks: with a password, or with a token that another server gives for the password.
+
+https://distribution.github.io/distribution/spec/auth/token/
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+import threading
+from collections.abc import Callable, Mapping
+from urllib.parse import urlencode, urlsplit
+
+from devloop.cancel import Cancel
+from devloop.clients.docker_auth import Credentials
+from devloop.clients.registry_http import Answer, Direct, Link
+
+_CHALLENGE = re.compile(r"(\w+)\s+((?:[\w-]+\s*=\s*(?:\"[^\"]*\"|[^\s,]+)\s*,?\s*)*)")
+_PARAMETER = re.compile(r"([\w-]+)\s*=\s*(?:\"([^\"]*)\"|([^\s,]+))")
+
+
+def challenges(header: str) -> dict[str, dict[str, str]]:
+    """``WWW-Authenticate``'s value: parameters by scheme, both in lower case."""
+    return {scheme.lower(): {name.lower(): quoted or plain for name, quoted, plain in _PARAMETER.findall(parameters)}
+            for scheme, parameters in _CHALLENGE.findall(header)}
+
+
+class TokenRefused(Exception):
+    """The token server gives none; `answer` is what it said."""
+
+    def __init__(self, answer: Answer) -> None:
+        super().__init__(f"HTTP status {answer.status}")
+        self.answer = answer
+
+
+class Authorizer:
+    """The Authorization header for each repository of one registry. Safe from every thread."""
+
+    def __init__(self, login: Callable[[Cancel], Credentials | None], environ: Mapping[str, str], *, lenient: bool) -> None:
+        """`login`: asked once, when the registry first wants one. `lenient`: passwords may go over plain HTTP."""
+        self._login, self._environ, self._lenient = login, environ, lenient
+        self._lock = threading.Lock()
+        self._asked = False
+        self._credentials: Credentials | None = None
+        self._headers: dict[str, str] = {}
+
+    @property
+    def user(self) -> str:
+        """Who we said we are; empty where no login was wanted or there is none."""
+        known = self._credentials or {}
+        return known.get("username") or ("(by token)" if known.get("identitytoken") else "")
+
+    def header(self, repository: str) -> dict[str, str]:
+        """What is known to be wanted."""
+        with self._lock:
+            value = self._headers.get(repository) or self._headers.get("")
+        return {"Authorization": value} if value else {}
+
+    def satisfy(self, challenge: str, repository: str, cancel: Cancel) -> bool:
+        """Make a header that answers the ``WWW-Authenticate`` challenge. False: there is nothing (new) to answer with.
+
+        Raises `TokenRefused`, `ConnectionLost`, OSError, `Cancelled`.
+        """
+        wanted = challenges(challenge)
+        with self._lock:
+            if not self._asked:
+                self._credentials, self._asked = self._login(cancel), True
+        known = self._credentials
+        if "bearer" in wanted:
+            value, key = f"Bearer {self._token(wanted['bearer'], known, cancel)}", repository
+        elif "basic" in wanted and known and known.get("password"):
+            value, key = _basic(known), ""
+        else:
+            return False
+        with self._lock:
+            fresh = self._headers.get(key) != value
+            self._headers[key] = value
+        return fresh
+
+    def _token(self, wanted: Mapping[str, str], known: Credentials | None, cancel: Cancel) -> str:
+        url = urlsplit(wanted.get("realm", ""))
+        plain = url.scheme == "http" and self._lenient
+        link = Link(url.netloc, Direct(url.netloc, self._environ, plain=plain, verify=not self._lenient))
+        asked = {"service": wanted.get("service", ""), "scope": wanted.get("scope", "")}
+        try:
+            if known and known.get("identitytoken"):
+                form = urlencode({**asked, "grant_type": "refresh_token", "client_id": "devloop", "refresh_token": known["identitytoken"]})
+                answer = link.request("POST", url.path, cancel, body=form.encode(),
+                                      headers={"Content-Type": "application/x-www-form-urlencoded"})
+            else:
+                query = "&".join(filter(None, (url.query, urlencode(asked))))
+                answer = link.request("GET", f"{url.path}?{query}", cancel, headers={"Authorization": _basic(known)} if known else {})
+        finally:
+            link.close()
+        if answer.status != 200:
+            raise TokenRefused(answer)
+        said = json.loads(answer.body)
+        return str(said.get("token") or said["access_token"])
+
+
+def _basic(known: Credentials) -> str:
+    return "Basic " + base64.b64encode(f"{known['username']}:{known['password']}".encode()).decode()

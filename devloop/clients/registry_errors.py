@@ -1,0 +1,76 @@
+"""What registries refuse, and what the way to them does, as messages: which registry, which user, and what to do."""
+
+from __future__ import annotations
+
+import re
+
+from devloop.clients.docker_auth import login_command
+from devloop.errors import DevloopError, PublishError, UnreachableError
+
+_QUOTA = re.compile(r"quota|insufficient storage|no space left", re.IGNORECASE)
+_RATE = re.compile(r"toomanyrequests|too many requests|rate limit", re.IGNORECASE)
+_UNAUTHORIZED = re.compile(r"unauthorized|authentication required|no basic auth credentials|incorrect username or password"
+                           r"|invalid (username|token)|authorization failed", re.IGNORECASE)
+_DENIED = re.compile(r"denied|forbidden|insufficient_scope|not authorized", re.IGNORECASE)
+_UNKNOWN = re.compile(r"name unknown|name_unknown|repository .*(not found|does not exist)|project .*not found", re.IGNORECASE)
+_PLAIN = re.compile(r"server gave HTTP response to HTTPS client|wrong version number|record layer failure|packet length too long",
+                    re.IGNORECASE)
+_TLS = re.compile(r"x509|certificate|tls: |\bSSL\b", re.IGNORECASE)
+_AWAY = re.compile(r"connection refused|no such host|name or service not known|name resolution|nodename nor servname|timed? ?out|timeout"
+                   r"|unreachable|no route|connection reset|\bEOF\b|closed connection|remote end closed", re.IGNORECASE)
+
+
+class RegistryUnreachable(UnreachableError):
+    """No answer of the registry came."""
+
+
+def refused(registry: str, text: str, *, repository: str = "", status: int = 0, user: str = "") -> DevloopError:
+    """`text`: what the registry, or the Engine about it, said; `status` the registry's, 0 where it is not known.
+
+    `user`: who asked; empty: nobody was logged in.
+    """
+    host = registry or "Docker Hub"
+    said = " ".join(text.split())[:300] or f"HTTP status {status}"
+    login = login_command(registry)
+    where = f"{host} refuses {repository}" if repository else f"the registry {host} refuses"
+    if _QUOTA.search(text) or status == 507:
+        return PublishError(f"{where}: there is no room: {said}", hint="Remove old images there, or have the quota raised.")
+    if _RATE.search(text) or status == 429:
+        who = f"user '{user}'" if user else "this address"
+        return PublishError(f"{where}: too many requests from {who}: {said}",
+                            hint="Wait a while." + ("" if user else f" Who is logged in may ask more often: {login}"))
+    if _PLAIN.search(text):
+        return PublishError(f"the registry {host} speaks plain HTTP: {said}",
+                            hint="If that is meant to be, set publish.registry.insecure: true in devloop.yaml; the cluster's nodes must "
+                                 "accept it, too.")
+    if _TLS.search(text):
+        return PublishError(f"the certificate of the registry {host} is not trusted: {said}",
+                            hint=f"Put its certificate authority into /etc/docker/certs.d/{registry}/ca.crt (where the Engine runs, too), "
+                                 "or set publish.registry.insecure: true in devloop.yaml.")
+    if _UNKNOWN.search(text):
+        return PublishError(f"{host} has no repository {repository}: {said}", hint="This registry wants it created before the first push.")
+    if status == 401 or (_UNAUTHORIZED.search(text) and status != 403):
+        return _login(host, said, user, login)
+    if status == 403 or _DENIED.search(text):
+        return _denied(host, repository, said, user, login)
+    if not status and _AWAY.search(text):
+        return RegistryUnreachable(f"the registry {host} cannot be reached: {said}",
+                                   hint="Is its name right, does it run, and does this machine's network (proxy, VPN) lead there?")
+    return PublishError(f"{where}: {said}", hint="Its own logs may say more." if status >= 500 else "")
+
+
+def _login(host: str, said: str, user: str, login: str) -> PublishError:
+    if user:
+        return PublishError(f"the registry {host} does not accept the login of user '{user}': {said}", hint=f"Log in again: {login}")
+    return PublishError(f"the registry {host} wants a login, and there is none for it on this machine: {said}",
+                        hint=f"Log in: {login}. In CI set DEVLOOP_REGISTRY_USER and DEVLOOP_REGISTRY_PASSWORD.")
+
+
+def _denied(host: str, repository: str, said: str, user: str, login: str) -> PublishError:
+    what = repository or "images"
+    if user:
+        return PublishError(f"user '{user}' may not push {what} to {host}: {said}",
+                            hint=f"Has the user, or the access token, the right to write there, and does the repository exist? "
+                                 f"To be somebody else: {login}")
+    return PublishError(f"{host} lets nobody push {what} without a login: {said}",
+                        hint=f"Log in: {login}. Or is publish.registry.repository in devloop.yaml not yours?")

@@ -1,0 +1,88 @@
+"""From the Engine's image store to a registry that the Engine itself cannot reach, over whatever connection leads there.
+
+Layers are sent as the Engine has them, mostly uncompressed: these registries are on this machine, in its cluster or its network, where
+compressing a byte takes longer than sending it. And then a layer's digest is known before it is read (the image's ``diff_ids``), so
+that the registry can be asked first, and nothing has to be remembered between two runs.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tarfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from devloop.cancel import Cancel
+from devloop.clients.docker import DockerEngine
+from devloop.clients.docker_images import save
+from devloop.clients.registry import OCI_MANIFEST, Registry
+from devloop.clients.registry_upload import UploadLost
+from devloop.errors import PublishError
+from devloop.publish.blobs import Blobs
+from devloop.publish.meter import Meter
+from devloop.publish.transfer import Transfer
+
+ATTEMPTS = 3      # at a registry that forgets, while it is sent a layer, what it was sent of it: it was restarted
+
+
+class Uploader:
+    """Uploads to one registry. Safe from every thread: images go side by side, a layer that two of them share goes once."""
+
+    def __init__(self, engine: DockerEngine, registry: Registry) -> None:
+        self._engine = engine
+        self._registry = registry
+        self._blobs = Blobs()
+
+    def upload(self, image_id: str, repository: str, tag: str, meter: Meter, cancel: Cancel) -> str:
+        """Have the image in `repository` (a path without host) under `tag`; the digest of its manifest, whose presence is proven.
+
+        Raises `PublishError`, `EngineError`, `UnreachableError`, `Cancelled`.
+        """
+        if there := self.find(image_id, repository, tag, cancel):
+            return there
+        details = self._engine.image(image_id)
+        if not details:
+            raise PublishError(f"the image {image_id} is no longer in the Docker Engine",
+                               hint="Something removed it meanwhile. Build again.")
+        for left in reversed(range(ATTEMPTS)):
+            try:
+                with self._read_errors(image_id), Transfer(self._registry, self._blobs, repository, meter, cancel) as transfer:
+                    body = self._manifest(transfer, details, cancel)
+                break
+            except UploadLost as error:
+                if not left:
+                    raise PublishError(f"the registry {self._registry.host} loses what it is sent: {error}",
+                                       hint="Is it restarted all the time, or are there several of it without a common storage?") from error
+        media_type = json.loads(body).get("mediaType") or OCI_MANIFEST
+        self._registry.put_manifest(repository, tag, media_type, body, cancel)
+        return self._proven(repository, f"sha256:{hashlib.sha256(body).hexdigest()}", cancel)
+
+    def find(self, image_id: str, repository: str, tag: str, cancel: Cancel) -> str:
+        """The digest of the manifest, where the registry has this very image under this tag; else empty."""
+        stored = self._registry.manifest(repository, tag, cancel)
+        return stored.digest if stored and image_id in (stored.config, stored.digest) else ""
+
+    def _proven(self, repository: str, digest: str, cancel: Cancel) -> str:
+        if self._registry.digest(repository, digest, cancel) != digest:
+            raise PublishError(f"the registry {self._registry.host} has taken {repository} but does not have {digest}",
+                               hint="Does something clean it up meanwhile?")
+        return digest
+
+    def _manifest(self, transfer: Transfer, details: dict[str, Any], cancel: Cancel) -> bytes:
+        """The image's manifest, when all that it names is there."""
+        def opened() -> Any:
+            return save(self._engine, details["Id"], cancel)
+
+        if self._engine.info().containerd_store:
+            return transfer.stored(opened, details["Id"])
+        return transfer.unpacked(opened, details["Id"], details["RootFS"].get("Layers") or [])
+
+    @contextmanager
+    def _read_errors(self, image_id: str) -> Iterator[None]:
+        try:
+            yield
+        except (tarfile.TarError, KeyError, ValueError, TypeError, IndexError) as error:
+            raise PublishError(f"the Docker Engine's archive of {image_id} cannot be read: {error!r}",
+                               hint="Does 'docker save' of this image work?") from error
