@@ -13,6 +13,7 @@ from devloop.clients.docker_auth import Credentials
 from devloop.clients.registry_auth import Authorizer, TokenRefused
 from devloop.clients.registry_errors import RegistryUnreachable, refused
 from devloop.clients.registry_http import Answer, Connect, ConnectionLost, Direct, Link, is_here
+from devloop.errors import DevloopError
 
 OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 _MANIFESTS = (OCI_MANIFEST, "application/vnd.docker.distribution.manifest.v2+json", "application/vnd.oci.image.index.v1+json",
@@ -119,11 +120,14 @@ class Registry:
                      body: bytes | memoryview = b"", again: bool = False) -> Answer:
         """As `request`, but raises `ConnectionLost` where it cannot be told what has arrived."""
         try:
-            while True:
-                answer = self._link.request(method, path, cancel, body=body, again=again,
-                                            headers={**(headers or {}), **self._authorizer.header(repository)})
-                if answer.status != 401 or not self._authorizer.satisfy(answer.headers.get("www-authenticate", ""), repository, cancel):
-                    return answer
+            def ask() -> Answer:
+                return self._link.request(method, path, cancel, body=body, again=again,
+                                          headers={**(headers or {}), **self._authorizer.header(repository)})
+
+            answer = ask()
+            if answer.status == 401 and self._authorizer.satisfy(answer.headers.get("www-authenticate", ""), repository, cancel):
+                answer = ask()
+            return answer
         except TokenRefused as error:
             raise refused(self.host, _said(error.answer), repository=repository, status=error.answer.status, user=self.user) from error
         except (OSError, ValueError, KeyError) as error:
@@ -140,10 +144,10 @@ class Registry:
         url = urlsplit(answer.headers.get("location", ""))
         return url.path + (f"?{url.query}" if url.query else "")
 
-    def unreachable(self, error: BaseException) -> Exception:
+    def unreachable(self, error: BaseException) -> DevloopError:
         text = str(error) or type(error).__name__
         if isinstance(error, ssl.SSLError):
-            return refused(self.host, text)
+            return refused(self.host, f"TLS fails: {text}")
         return RegistryUnreachable(f"the registry {self.host or 'Docker Hub'} cannot be reached: {text}",
                                    hint="Is its name right, does it run, and does this machine's network (proxy, VPN) lead there?")
 

@@ -38,10 +38,9 @@ class Authorizer:
     """The Authorization header for each repository of one registry. Safe from every thread."""
 
     def __init__(self, login: Callable[[Cancel], Credentials | None], environ: Mapping[str, str], *, lenient: bool) -> None:
-        """`login`: asked once, when the registry first wants one. `lenient`: passwords may go over plain HTTP."""
+        """`login`: asked whenever the registry wants one that is new. `lenient`: passwords may go over plain HTTP."""
         self._login, self._environ, self._lenient = login, environ, lenient
         self._lock = threading.Lock()
-        self._asked = False
         self._credentials: Credentials | None = None
         self._headers: dict[str, str] = {}
 
@@ -58,15 +57,12 @@ class Authorizer:
         return {"Authorization": value} if value else {}
 
     def satisfy(self, challenge: str, repository: str, cancel: Cancel) -> bool:
-        """Make a header that answers the ``WWW-Authenticate`` challenge. False: there is nothing (new) to answer with.
+        """Make a header that answers the ``WWW-Authenticate`` challenge. False: there is nothing new to answer with.
 
         Raises `TokenRefused`, `ConnectionLost`, OSError, `Cancelled`.
         """
         wanted = challenges(challenge)
-        with self._lock:
-            if not self._asked:
-                self._credentials, self._asked = self._login(cancel), True
-        known = self._credentials
+        known = self._credentials = self._login(cancel)
         if "bearer" in wanted:
             value, key = f"Bearer {self._token(wanted['bearer'], known, cancel)}", repository
         elif "basic" in wanted and known and known.get("password"):

@@ -21,7 +21,7 @@ _AWAY = re.compile(r"connection refused|no such host|name or service not known|n
 
 
 class RegistryUnreachable(UnreachableError):
-    """No answer of the registry came."""
+    """No answer of the registry came, or none that could be trusted."""
 
 
 def refused(registry: str, text: str, *, repository: str = "", status: int = 0, user: str = "") -> DevloopError:
@@ -40,13 +40,13 @@ def refused(registry: str, text: str, *, repository: str = "", status: int = 0, 
         return PublishError(f"{where}: too many requests from {who}: {said}",
                             hint="Wait a while." + ("" if user else f" Who is logged in may ask more often: {login}"))
     if _PLAIN.search(text):
-        return PublishError(f"the registry {host} speaks plain HTTP: {said}",
-                            hint="If that is meant to be, set publish.registry.insecure: true in devloop.yaml; the cluster's nodes must "
-                                 "accept it, too.")
+        return RegistryUnreachable(f"the registry {host} speaks plain HTTP: {said}",
+                                   hint="If that is meant to be, set publish.registry.insecure: true in devloop.yaml; the cluster's nodes "
+                                        "must accept it, too.")
     if _TLS.search(text):
-        return PublishError(f"the certificate of the registry {host} is not trusted: {said}",
-                            hint=f"Put its certificate authority into /etc/docker/certs.d/{registry}/ca.crt (where the Engine runs, too), "
-                                 "or set publish.registry.insecure: true in devloop.yaml.")
+        return RegistryUnreachable(f"the registry {host} is not trusted: {said}",
+                                   hint=f"Put its certificate authority into /etc/docker/certs.d/{registry}/ca.crt (where the Engine runs, "
+                                        "too), or set publish.registry.insecure: true in devloop.yaml.")
     if _UNKNOWN.search(text):
         return PublishError(f"{host} has no repository {repository}: {said}", hint="This registry wants it created before the first push.")
     if status == 401 or (_UNAUTHORIZED.search(text) and status != 403):

@@ -1,0 +1,130 @@
+"""One registry, reached by the Engine or, where the Engine sees something else under its name than we do, by ourselves."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from devloop.cancel import Cancel
+from devloop.clients.docker import DockerEngine, Message
+from devloop.clients.docker_auth import Credentials
+from devloop.clients.docker_images import push
+from devloop.clients.registry import Registry
+from devloop.clients.registry_errors import RegistryUnreachable, refused
+from devloop.clients.registry_http import is_here
+from devloop.errors import EngineError, PublishError
+from devloop.model import BuiltImage, ImageRef
+from devloop.publish.meter import Meter
+from devloop.publish.names import path_of
+from devloop.publish.uploader import Uploader
+
+Login = Callable[[Cancel], Credentials | None]
+
+
+class Pushing:
+    """Pushes to the registry at `host` (empty: Docker Hub). Safe from every thread; `close` it."""
+
+    def __init__(self, engine: DockerEngine, host: str, login: Login, *, insecure: bool) -> None:
+        self._engine, self._host, self._login = engine, host, login
+        self._ours = is_here(host) or insecure       # where our own upload can do what the Engine cannot
+        self._registry = Registry(host, engine.environ, login, insecure=insecure)
+        self._uploader = Uploader(engine, self._registry)
+        self._lock = threading.Lock()
+        self._unseen = False          # from here; the Engine may see it through a proxy, or trust it
+        self._by_ourselves = False
+        self._digests: dict[str, tuple[str, str]] = {}
+
+    def publish(self, image: BuiltImage, target: ImageRef, meter: Meter, cancel: Cancel) -> str:
+        """Have the image there as `target`; the digest of its manifest. Raises as `Publisher.publish` does."""
+        digest = self._there(image, target, cancel)
+        if not digest and not self._by_ourselves:
+            digest = self._by_engine(image, target, meter, cancel)
+        if not digest:
+            digest = self._uploader.upload(image.image_id, path_of(target.repository), target.tag, meter, cancel)
+        with self._lock:
+            self._digests[str(target)] = image.image_id, digest
+        return digest
+
+    def close(self) -> None:
+        self._registry.close()
+
+    def _there(self, image: BuiltImage, target: ImageRef, cancel: Cancel) -> str:
+        """The manifest's digest, where the registry has this very image as `target` already."""
+        path = path_of(target.repository)
+        known, digest = self._digests.get(str(target), ("", ""))
+        if self._unseen:
+            return ""
+        try:
+            if known == image.image_id:
+                return self._registry.digest(path, digest, cancel)
+            return self._uploader.find(image.image_id, path, target.tag, cancel)
+        except RegistryUnreachable:
+            if self._by_ourselves:
+                raise
+            self._unseen = True
+            return ""
+
+    def _by_engine(self, image: BuiltImage, target: ImageRef, meter: Meter, cancel: Cancel) -> str:
+        """Empty where the Engine cannot reach the registry that we see."""
+        try:
+            with self._tagged(image, target):
+                digest = self._pushed(target, meter, cancel)
+        except RegistryUnreachable:
+            if not self._ours or self._unseen:
+                raise
+            self._by_ourselves = True
+            return ""
+        if not self._unseen and self._registry.digest(path_of(target.repository), digest, cancel) != digest:
+            if not self._ours:
+                raise PublishError(f"{self._host} has taken {target}, but does not have it", hint="Does something clean it up meanwhile?")
+            self._by_ourselves = True       # on the Engine's machine another registry has this address
+            return ""
+        return digest
+
+    @contextmanager
+    def _tagged(self, image: BuiltImage, target: ImageRef) -> Iterator[None]:
+        """What the Engine pushes must have its name there."""
+        there = self._engine.image_id(target)
+        if there == image.image_id:
+            yield
+            return
+        self._engine.tag(image.image_id, target)
+        try:
+            yield
+        finally:
+            self._engine.remove_tag(target)
+
+    def _pushed(self, target: ImageRef, meter: Meter, cancel: Cancel) -> str:
+        credentials = self._login(cancel)
+        layers: dict[str, tuple[int, int]] = {}
+        digest = ""
+        try:
+            for message in push(self._engine, target, credentials, cancel):
+                if fault := (message.get("errorDetail") or {}).get("message") or message.get("error"):
+                    raise self._refused(fault, target, credentials)
+                digest = (message.get("aux") or {}).get("Digest", digest)
+                if _note(message, layers):
+                    meter.set(sum(done for done, _ in layers.values()), sum(total for _, total in layers.values()))
+        except EngineError as error:
+            raise self._refused(error.message, target, credentials) from error
+        if not digest:
+            raise PublishError(f"the Docker Engine has pushed {target}, but does not say its digest")
+        return digest
+
+    def _refused(self, fault: str, target: ImageRef, credentials: Credentials | None) -> Exception:
+        known = credentials or {}
+        return refused(self._host, fault, repository=path_of(target.repository), user=known.get("username") or "")
+
+
+def _note(message: Message, layers: dict[str, tuple[int, int]]) -> bool:
+    """Whether it says how far a layer is."""
+    layer, detail = message.get("id", ""), message.get("progressDetail") or {}
+    if message.get("status") == "Pushing" and detail.get("current"):
+        layers[layer] = int(detail["current"]), max(int(detail.get("total") or 0), int(detail["current"]))
+        return True
+    if message.get("status") == "Pushed" and layer in layers:
+        total = layers[layer][1]
+        layers[layer] = total, total
+        return True
+    return False
