@@ -18,6 +18,7 @@ from typing import Any, Literal, Protocol, cast
 from urllib.parse import quote, urlencode, urlsplit
 
 from devloop.cancel import Cancel
+from devloop.clients.chunked import reader_of
 from devloop.clients.kubeconfig import load, proxy_url, tls
 from devloop.clients.transport import cancelled_by, pool_manager
 from devloop.errors import ApiError, UnreachableError
@@ -318,11 +319,14 @@ class _Stream:
     """A response's body, with errors mapped, and nothing more from it once it was cancelled."""
 
     def __init__(self, kube: Kube, response: Any, cancel: Cancel) -> None:
-        self._kube, self._response, self._cancel = kube, response, cancel
+        self._kube, self._read1, self._cancel = kube, reader_of(response).read1, cancel
 
     def read1(self, amt: int | None = None) -> bytes:
-        with _mapped(self._kube):
-            data = cast(bytes, self._response.read1(amt))
+        try:
+            data = cast(bytes, self._read1(amt))
+        except Exception:
+            with _mapped(self._kube):
+                raise
         # shutting a TLS socket down drops its decryption: what a read finds after that is not text
         self._cancel.check()
         return data

@@ -26,14 +26,16 @@ class Tail:
     """Reads while there is something to read, on a thread of its own; every `update` with a newer status may start it again."""
 
     def __init__(self, kube: Kube, source: Source, emit: Emit, forbidden: Callable[[Source, DevloopError], None], *,
-                 since: Callable[[], int] | None = None, restarts: int = 0) -> None:
+                 since: Callable[[], int] | None = None, restarts: int = 0, backlog: bool = False) -> None:
         """`since`: seconds to look back at the first request, None for the log's start. `restarts`: the instance to begin with.
-        `forbidden` is told why nothing can be read, where the API server refuses it."""
+        `backlog`: it has run for a while, and most of its lines are to be had faster than by following. `forbidden` is told why
+        nothing can be read, where the API server refuses it."""
         self.source = source
         self._kube = kube
         self._emit = emit
         self._forbidden = forbidden
         self._since = since
+        self._backlog = backlog
         self._cancel = Cancel()
         self._position = Position(whole=since is None)
         self._rest = b""                   # the beginning of a line whose end was not read yet
@@ -105,9 +107,10 @@ class Tail:
                     self._thread = None
                     return
             try:
+                followed = step in ("follow", "try") and not self._backlog
                 if self._read(step):
                     pause = FIRST_PAUSE
-                if step in ("follow", "try"):
+                if followed:
                     self._wait(version, STATUS_DELAY)
                 continue
             except Cancelled:
@@ -148,7 +151,7 @@ class Tail:
         source = self.source
         query: dict[str, str | int | bool] = {"container": source.container, "timestamps": True}
         if step in ("follow", "try"):
-            query["follow"] = True
+            query["follow"] = not self._backlog
         elif step == "previous":
             query["previous"] = True
         if resume := self._position.resume():
@@ -164,6 +167,7 @@ class Tail:
                     any_lines = True
         if step in ("previous", "finish"):
             self._end(step)
+        self._backlog = False
         return any_lines
 
     def _batches(self, stream: ByteStream) -> Iterator[list[bytes]]:

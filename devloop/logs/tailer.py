@@ -16,7 +16,7 @@ from devloop.events import Emit, Notice
 from devloop.logs.names import Source, all_containers, sources
 from devloop.logs.tail import Tail
 from devloop.model import Object
-from devloop.pods import Pods, assigned, finished
+from devloop.pods import Container, Pods, assigned, finished
 
 STOP_SECONDS = 2.0
 
@@ -96,7 +96,7 @@ class LogTailer:
                 if self._excluded(source) or (finished(pod) and not container.status):   # the kubelet would not have the pod
                     continue
                 wanted.add((uid, container.name))
-                self._tail((uid, container.name), source, container.restarts if uid in existing else 0).update(container, source)
+                self._tail(uid, container, source, uid in existing).update(container, source)
         self._leaving = [tail for tail in self._leaving if tail.reading]
         for key in self._tails.keys() - wanted:
             tail = self._tails.pop(key)
@@ -106,10 +106,12 @@ class LogTailer:
                 tail.gone()
                 self._leaving.append(tail)
 
-    def _tail(self, key: Key, source: Source, restarts: int) -> Tail:
+    def _tail(self, uid: str, container: Container, source: Source, existed: bool) -> Tail:
+        key = (uid, container.name)
         if key not in self._tails:
             since = None if self._config.since == "start" else partial(self._seconds_back, self._config.since)
-            self._tails[key] = Tail(self._kube, source, self._emit, self._forbid, since=since, restarts=restarts)
+            self._tails[key] = Tail(self._kube, source, self._emit, self._forbid, since=since, backlog=existed,
+                                    restarts=container.restarts if existed else 0)
         return self._tails[key]
 
     def _excluded(self, source: Source) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
 
@@ -12,6 +13,7 @@ from devloop.events import Event, LogLine, StepOutput
 from devloop.report.reporter import OutputClosed, Reporter
 
 LIMIT = 1 << 21        # characters of lines that may wait to be shown
+SPACING = 0.01         # seconds between two writes: a flood of lines is written by the hundred, which takes a quarter of the time
 
 
 def hang_up() -> None:
@@ -68,18 +70,22 @@ class Bus:
         self._thread.join()
 
     def _run(self) -> None:
+        written = 0.0
         while True:
-            batch, ending = self._take()
+            batch, ending = self._take(written + SPACING)
             for event in batch:
                 self._guard(lambda event=event: self._reporter.report(event))  # type: ignore[misc]
             self._guard(self._reporter.flush)
+            written = time.monotonic()
             if ending:
                 self._guard(self._reporter.close)
                 return
 
-    def _take(self) -> tuple[deque[Event], bool]:
+    def _take(self, earliest: float) -> tuple[deque[Event], bool]:
         """What has come, or nothing when the reporter's tick is due; and whether that was the last."""
         with self._lock:
+            while (early := earliest - time.monotonic()) > 0 and not self._ending:
+                self._news.wait(early)
             if not self._queue and not self._ending:
                 self._idle = True
                 self._news.wait(self._reporter.tick or None)
