@@ -9,8 +9,8 @@ from devloop.forward.target import Unresolved, candidates, local_number, parse, 
 
 
 def service(**spec: Any) -> dict[str, Any]:
-    ports = [{"port": 80, "name": "http", "targetPort": "web"}, {"port": 443, "targetPort": 8443}, {"port": 53, "name": "dns", "protocol": "UDP"},
-             {"port": 9090, "name": "metrics"}]
+    ports = [{"port": 80, "name": "http", "targetPort": "web"}, {"port": 443, "targetPort": 8443},
+             {"port": 53, "name": "dns", "protocol": "UDP"}, {"port": 9090, "name": "metrics"}]
     return {"metadata": {"name": "web"}, "spec": {"selector": {"app": "web"}, "ports": ports, **spec}}
 
 
@@ -86,7 +86,8 @@ def test_a_service_without_selector_leads_nowhere() -> None:
 
 def test_selectors() -> None:
     assert selector(parse("service/web"), service()) == "app=web"
-    assert selector(parse("deploy/web"), {"spec": {"selector": {"matchExpressions": [{"key": "a", "operator": "In", "values": ["b"]}]}}}) == "a in (b)"
+    expression = {"key": "a", "operator": "In", "values": ["b"]}
+    assert selector(parse("deploy/web"), {"spec": {"selector": {"matchExpressions": [expression]}}}) == "a in (b)"
 
 
 def test_the_local_port_of_a_named_port() -> None:
