@@ -26,7 +26,7 @@ if TYPE_CHECKING:      # the heavy ones are imported where they are first needed
     from devloop.build.builder import Builder
     from devloop.clients.docker import DockerEngine
     from devloop.clients.kube import Kube
-    from devloop.deploy.deployer import Deployer, Rollout
+    from devloop.deploy.deployer import Deployer, PullAccess, Rollout
     from devloop.forward import Forwarder
     from devloop.logs import LogTailer
     from devloop.pods import Pods
@@ -73,7 +73,7 @@ class App:
     def use(self, loaded: Loaded) -> None:
         """Put another reading of devloop.yaml in force: what was made from the old one is made anew when it is needed."""
         self.loaded = loaded
-        for part in ("builder", "rollout"):
+        for part in ("builder", "rollout", "pull_access"):
             self.__dict__.pop(part, None)
 
     @property
@@ -152,6 +152,15 @@ class App:
         from devloop.publish.shared import SharedEngine
 
         return SharedEngine(self.engine, self.kube, self.cluster.kind)
+
+    @cached_property
+    def pull_access(self) -> PullAccess:
+        from devloop.deploy.pullsecrets import PullSecrets
+        from devloop.publish.logins import Logins
+
+        logins = Logins(self.engine.config, self.environ, self.config.publish.registry)
+        return PullSecrets(self.kube, self.environ, name=self.config.name, namespace=self.namespace,
+                           secret=self.config.deploy.image_pull_secret, login=logins.for_artifact)
 
     @cached_property
     def deployer(self) -> Deployer:

@@ -19,7 +19,7 @@ from devloop.build.builder import Builder, BuildJob
 from devloop.cancel import Cancel
 from devloop.config.models import Artifact, Config
 from devloop.context import BuildContext, ContextChanged
-from devloop.deploy.deployer import Deployer, Rollout
+from devloop.deploy.deployer import Deployer, PullAccess, Rollout
 from devloop.deploy.manifests import ManifestSet, Rendered, render
 from devloop.errors import Cancelled, DevloopError
 from devloop.events import Emit, Event, Notice, ObjectApplied, StepFinished, StepStarted
@@ -35,6 +35,8 @@ class Steps(Protocol):
     def builder(self) -> Builder: ...
     @property
     def publisher(self) -> Publisher: ...
+    @property
+    def pull_access(self) -> PullAccess: ...
     @property
     def deployer(self) -> Deployer: ...
     @property
@@ -169,7 +171,7 @@ class Pipeline:
         """The manifests with these images in them. Raises `ConfigError` or `DeployError`."""
         bases = {requirement.image for artifact in self.config.build.artifacts for requirement in artifact.requires}
         return render(self.manifests.load(), tuple(published.values()), name=self.config.name,
-                      image_paths=self.config.deploy.image_paths, bases=bases)
+                      image_paths=self.config.deploy.image_paths, bases=bases, pull_secret=self.config.deploy.image_pull_secret)
 
     def deploy(self, rendered: Rendered, cancel: Cancel) -> None:
         """Apply what changed and wait until it runs."""
@@ -184,7 +186,8 @@ class Pipeline:
             self._emit(event)
 
         self._emit(StepStarted("deploy"))
-        workloads = self.steps.deployer.deploy(rendered.manifests, counted, cancel)
+        secrets = self.steps.pull_access.prepare(rendered, self._emit, cancel)
+        workloads = self.steps.deployer.deploy((*secrets, *rendered.manifests), counted, cancel)
         self._emit(StepFinished("deploy", "", time.monotonic() - started,
                                 ", ".join(f"{n} {action}" for action, n in counts.items()), not set(counts) - {"unchanged"}))
         self.steps.rollout.wait(workloads, self._emit, cancel)

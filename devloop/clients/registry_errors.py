@@ -24,6 +24,10 @@ class RegistryUnreachable(UnreachableError):
     """No answer of the registry came, or none that could be trusted."""
 
 
+class LoginWanted(PublishError):
+    """Who is not logged in, or is logged in as somebody else, may not do this."""
+
+
 def refused(registry: str, text: str, *, repository: str = "", status: int = 0, user: str = "") -> DevloopError:
     """`text`: what the registry, or the Engine about it, said; `status` the registry's, 0 where it is not known.
 
@@ -59,18 +63,18 @@ def refused(registry: str, text: str, *, repository: str = "", status: int = 0, 
     return PublishError(f"{where}: {said}", hint="Its own logs may say more." if status >= 500 else "")
 
 
-def _login(host: str, said: str, user: str, login: str) -> PublishError:
+def _login(host: str, said: str, user: str, login: str) -> LoginWanted:
     if user:
-        return PublishError(f"the registry {host} does not accept the login of user '{user}': {said}", hint=f"Log in again: {login}")
-    return PublishError(f"the registry {host} wants a login, and there is none for it on this machine: {said}",
-                        hint=f"Log in: {login}. In CI set DEVLOOP_REGISTRY_USER and DEVLOOP_REGISTRY_PASSWORD.")
+        return LoginWanted(f"the registry {host} does not accept the login of user '{user}': {said}", hint=f"Log in again: {login}")
+    return LoginWanted(f"the registry {host} wants a login, and there is none for it on this machine: {said}",
+                       hint=f"Log in: {login}. In CI set DEVLOOP_REGISTRY_USER and DEVLOOP_REGISTRY_PASSWORD.")
 
 
-def _denied(host: str, repository: str, said: str, user: str, login: str) -> PublishError:
+def _denied(host: str, repository: str, said: str, user: str, login: str) -> LoginWanted:
     what = repository or "images"
     if user:
-        return PublishError(f"user '{user}' may not push {what} to {host}: {said}",
-                            hint=f"Has the user, or the access token, the right to write there, and does the repository exist? "
-                                 f"To be somebody else: {login}")
-    return PublishError(f"{host} lets nobody push {what} without a login: {said}",
-                        hint=f"Log in: {login}. Or is publish.registry.repository in devloop.yaml not yours?")
+        return LoginWanted(f"user '{user}' may not push {what} to {host}: {said}",
+                           hint=f"Has the user, or the access token, the right to write there, and does the repository exist? "
+                                f"To be somebody else: {login}")
+    return LoginWanted(f"{host} lets nobody push {what} without a login: {said}",
+                       hint=f"Log in: {login}. Or is publish.registry.repository in devloop.yaml not yours?")

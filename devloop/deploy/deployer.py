@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from devloop.cancel import Cancel
+from devloop.deploy.manifests import Rendered
 from devloop.events import Emit
 from devloop.model import Manifest, ObjectRef
 
@@ -23,6 +24,17 @@ class Deployer(Protocol):
     def delete(self, emit: Emit, cancel: Cancel) -> None:
         """Delete what this project deployed (PersistentVolumeClaims and namespaces it did not create stay) and wait until
         the pods are gone. Nothing there is no error."""
+        ...
+
+
+class PullAccess(Protocol):
+    """Lets the cluster's nodes pull what was published."""
+
+    def prepare(self, rendered: Rendered, emit: Emit, cancel: Cancel) -> tuple[Manifest, ...]:
+        """The pull secrets to deploy with these manifests: they hold passwords. Emits a `Notice` about pods that cannot pull.
+
+        Raises `DeployError` where there is no login to make a secret of, `UnreachableError`, `Cancelled`.
+        """
         ...
 
 

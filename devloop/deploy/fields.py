@@ -131,6 +131,14 @@ def pod_templates(obj: Object, further: Sequence[ImagePaths]) -> Iterator[Object
     yield from (t for t in found.values() if isinstance(t.get("metadata"), dict) and t["metadata"].get("labels"))
 
 
+def pod_specs(obj: Object) -> Iterator[Object]:
+    """The specs of the pods that an object of a kind we know is, or makes."""
+    ref = ObjectRef.of(obj)
+    template = _TEMPLATES.get((ref.group, ref.kind))
+    if template is not None:
+        yield from (holder[key] for holder, key, _ in select(obj, parse_path(f"{template}.spec")) if isinstance(holder[key], dict))
+
+
 def mentions(value: Any, image: str, at: str = "") -> Iterator[str]:
     """The paths (``[*]`` for any index) of all fields with "image" in their name that hold `image`, with a tag or digest or without."""
     if isinstance(value, list):

@@ -154,18 +154,20 @@ def _read(file: Path) -> str:
 
 @dataclass(frozen=True)
 class Rendered:
-    """`manifests` as they are to be applied; `notices`: what was changed besides the images, one line each."""
+    """`manifests` as they are to be applied, with `images` in them; `notices`: what was changed besides these, one line each."""
 
     manifests: tuple[Manifest, ...]
     notices: tuple[str, ...]
+    images: tuple[PublishedImage, ...] = ()
 
 
 def render(manifests: Sequence[Manifest], images: Sequence[PublishedImage], *, name: str,
-           image_paths: Sequence[ImagePaths] = (), bases: Collection[str] = ()) -> Rendered:
+           image_paths: Sequence[ImagePaths] = (), bases: Collection[str] = (), pull_secret: str = "") -> Rendered:
     """The manifests with the images' new references and the labels of project `name`. Pure: the given ones stay as they are.
 
     An image is recognised by its repository, whatever tag or digest is written. `bases`: artifacts that others are built
-    from; no manifest needs to use those. Raises `DeployError` for an image that is used nowhere, `ConfigError` for a bad path.
+    from; no manifest needs to use those. `pull_secret`: what pods that pull the images are to name.
+    Raises `DeployError` for an image that is used nowhere, `ConfigError` for a bad path.
     """
     by_repository = {ImageRef.parse(image.artifact).canonical: image for image in images}
     used: set[str] = set()
@@ -181,12 +183,26 @@ def render(manifests: Sequence[Manifest], images: Sequence[PublishedImage], *, n
                 used.add(image.artifact)
                 image_field.holder[image_field.key] = str(image.ref)
                 notices += _allow_local(image_field, image, manifest) if image.local_only else ()
+                if pull_secret and wants_login(image):
+                    _add_pull_secret(obj, pull_secret)
         _label(obj, name, image_paths)
         rendered.append(Manifest(obj, manifest.source, manifest.line))
     for image in images:
         if image.artifact not in used and image.artifact not in bases:
             raise _unused(image.artifact, seen, manifests)
-    return Rendered(tuple(rendered), tuple(dict.fromkeys(notices)))
+    return Rendered(tuple(rendered), tuple(dict.fromkeys(notices)), tuple(images))
+
+
+def wants_login(image: PublishedImage) -> bool:
+    """Whether nodes pull it from a registry that may want one: those that they see at their own localhost do not."""
+    return not image.local_only and not image.ref.registry.startswith(("localhost", "127.", "[::1]"))
+
+
+def _add_pull_secret(obj: Object, name: str) -> None:
+    for spec in fields.pod_specs(obj):
+        secrets = spec["imagePullSecrets"] = spec.get("imagePullSecrets") or []
+        if not any(secret.get("name") == name for secret in secrets):
+            secrets.append({"name": name})
 
 
 def _repository(image: str) -> str:

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import threading
 import time
+from functools import partial
 
 from devloop.cancel import Cancel
-from devloop.clients import docker_auth
 from devloop.clients.docker import DockerEngine
-from devloop.clients.docker_auth import Credentials
 from devloop.config.models import Registry
 from devloop.errors import ConfigError
 from devloop.events import Emit, StepFinished, StepStarted
 from devloop.model import BuiltImage, ImageRef, PublishedImage
+from devloop.publish.logins import Logins
 from devloop.publish.meter import Meter, size
 from devloop.publish.names import renamed
 from devloop.publish.pushing import Pushing
@@ -26,7 +26,7 @@ class RegistryPublisher:
         self._engine = engine
         self._config = registry
         self.reason = reason or f"images are pushed to {registry.repository or 'the registries that they name'}, as publish.registry says"
-        self._from_environment = login_from_environment
+        self._logins = Logins(engine.config, engine.environ, registry, from_environment=login_from_environment)
         self._lock = threading.Lock()
         self._hosts: dict[str, Pushing] = {}
 
@@ -44,12 +44,6 @@ class RegistryPublisher:
                           f"{pulled}" + (f", {size(meter.sent)} sent" if meter.sent else ""), cached=not meter.sent))
         return PublishedImage(image.artifact, pulled)
 
-    def login(self, host: str, cancel: Cancel) -> Credentials | None:
-        """For the registry at this host. Never print it."""
-        environ = self._engine.environ
-        given = docker_auth.from_environment(host, environ) if self._from_environment else None
-        return given or docker_auth.credentials(self._engine.config, host, environ, cancel)
-
     def close(self) -> None:
         for pushing in self._hosts.values():
             pushing.close()
@@ -57,5 +51,5 @@ class RegistryPublisher:
     def _pushing(self, host: str) -> Pushing:
         with self._lock:
             if host not in self._hosts:
-                self._hosts[host] = Pushing(self._engine, host, lambda cancel: self.login(host, cancel), insecure=self._config.insecure)
+                self._hosts[host] = Pushing(self._engine, host, partial(self._logins.of, host), insecure=self._config.insecure)
             return self._hosts[host]
