@@ -101,7 +101,7 @@ class Story:
         session = self._session
         if event.outcome == "stale":
             reason = ": there is a newer save" if session.command == "dev" else ""
-            return [self._paint("dim", f"{self._s.stale} called off after {seconds(event.seconds)}{reason}")]
+            return self._hanging(self._paint("dim", self._s.stale), f"called off after {seconds(event.seconds)}{reason}", "dim")
         if event.outcome == "failed":
             if session.command != "dev":
                 return []
