@@ -61,7 +61,9 @@ class Console:
     def flush(self) -> None:
         """One write: the old footer away, what is new, the new footer."""
         columns, rows = self._size()
-        self._story.width = columns
+        if columns != self._story.width:
+            self._story.width = columns
+            self._labels.clear()
         footer = self._footer_lines(columns, rows)
         if self._text or footer or self._footer:
             text = self._erase(columns) + "".join(self._text) + "\n".join(footer)
