@@ -25,6 +25,8 @@ certificates_fit() {
 
 start_daemons() {
   local pki=$RUN/pki
+  # which machine this is: the kubelet reports it, and a minimal system may not have been given an identity yet
+  [ -s /etc/machine-id ] || tr -d - </proc/sys/kernel/random/uuid >/etc/machine-id
   start etcd etcd --data-dir "$RUN/etcd" --unsafe-no-fsync --listen-client-urls $ETCD --advertise-client-urls $ETCD \
     --listen-peer-urls http://127.0.0.1:12380
   start apiserver "$BIN/kube-apiserver" --etcd-servers=$ETCD --secure-port="${API##*:}" --advertise-address="$NODE_IP" \
