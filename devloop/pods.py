@@ -130,6 +130,11 @@ class Container:
     status: Object
 
     @property
+    def lasting(self) -> bool:
+        """It is to run as long as the pod: a main container, or a sidecar (from Kubernetes 1.28: an init container that restarts)."""
+        return self.kind == "main" or self.spec.get("restartPolicy") == "Always"
+
+    @property
     def waiting(self) -> Object:
         return self._state("state", "waiting")
 

@@ -43,7 +43,7 @@ def _container(pod: Object, container: Container, events: Events) -> Diagnosis |
         return starts.start_failure(pod, container)
     if found := crash(pod, container, events):
         return found
-    if container.kind == "main" and container.running and not container.status.get("ready"):
+    if container.lasting and container.running and not container.status.get("ready"):
         return not_ready(pod, container, events)
     return None
 
@@ -62,9 +62,9 @@ def stage(pod: Object) -> str:
     if not assigned(pod):
         return "waiting for a node"
     for container in containers(pod):
-        if container.kind == "init" and container.running:
+        if container.running and not container.lasting:
             return f"init container {container.name} runs"
-        if container.kind == "main" and not container.running:
+        if container.lasting and not container.running:
             return str(container.waiting.get("reason") or container.terminated.get("reason") or "ContainerCreating")
     gate = open_gate(pod)
     return f"waiting for readiness gate {gate}" if gate else "running, not ready yet"

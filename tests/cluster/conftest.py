@@ -18,10 +18,12 @@ from pathlib import Path
 
 import docker
 import pytest
+import yaml
 from project import Project
 
 from devloop.clients.kube import Kube
 from devloop.errors import ApiError
+from tests.cluster.workloads import await_service_account
 
 HERE = Path(__file__).parent
 TRIES = 600   # of 50 ms
@@ -54,7 +56,7 @@ def namespace(kube: Kube) -> Iterator[str]:
     """A fresh namespace that pods can be created in; it is deleted at the end, without waiting for that."""
     name = f"devloop-test-{secrets.token_hex(4)}"
     kube.request("POST", "/api/v1/namespaces", body={"metadata": {"name": name}})
-    _await_service_account(kube, name)
+    await_service_account(kube, name)
     yield name
     try:
         kube.request("DELETE", f"/api/v1/namespaces/{name}")
@@ -63,19 +65,16 @@ def namespace(kube: Kube) -> Iterator[str]:
             raise
 
 
-def _await_service_account(kube: Kube, namespace: str) -> None:
-    """Before Kubernetes 1.24 pods are refused until the default service account has its token."""
-    tokens = int(kube.get("/version")["minor"].rstrip("+")) < 24
-    for _ in range(TRIES):
-        try:
-            account = kube.get(f"/api/v1/namespaces/{namespace}/serviceaccounts/default")
-            if account.get("secrets") or not tokens:
-                return
-        except ApiError as error:
-            if error.status != 404:
-                raise
-        time.sleep(0.05)
-    raise TimeoutError(f"namespace {namespace} got no default service account: does the controller-manager run?")
+@pytest.fixture
+def powerless(kube: Kube, namespace: str, kubeconfig: str, tmp_path: Path) -> str:
+    """The path of a kubeconfig for the namespace's default service account, which may do nothing unless it is given a right."""
+    asked = kube.request("POST", f"/api/v1/namespaces/{namespace}/serviceaccounts/default/token", body={
+        "apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {}})
+    content = yaml.safe_load(Path(kubeconfig).read_text())
+    content["users"] = [{"name": user["name"], "user": {"token": asked["status"]["token"]}} for user in content["users"]]
+    file = tmp_path / "powerless"
+    file.write_text(yaml.safe_dump(content))
+    return str(file)
 
 
 @pytest.fixture

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import base64
-import json
 import secrets
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from devloop.cancel import Cancel
 from devloop.clients.kube import MERGE_PATCH, Kube
@@ -24,6 +21,7 @@ from devloop.deploy.manifests import NAME, render
 from devloop.errors import ApiError, Cancelled, DeployError
 from devloop.events import Event, Notice, ObjectApplied, StepProgress
 from devloop.model import ImageRef, Manifest, Object, ObjectRef, PublishedImage
+from tests.cluster.workloads import await_service_account
 
 pytestmark = pytest.mark.cluster
 
@@ -163,6 +161,14 @@ def await_true(condition: Callable[[], object], seconds: float = 20) -> None:
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.05)
+
+
+def has(kube: Kube, api_version: str, kind: str) -> bool:
+    try:
+        kube.resource(api_version, kind)
+    except ApiError:
+        return False
+    return True
 
 
 # --- applying
@@ -426,21 +432,12 @@ def test_a_webhook_that_does_not_answer_is_explained(project: Deployed) -> None:
 
 
 @pytest.fixture
-def developer(kube: Kube, kubeconfig: str, namespace: str, tmp_path: Path) -> Iterator[Kube]:
+def developer(kube: Kube, powerless: str, namespace: str) -> Iterator[Kube]:
     """Somebody who may edit what is in the namespace, and nothing else: no namespaces, no roles."""
-    account = kube.get(f"/api/v1/namespaces/{namespace}/serviceaccounts/default")
-    if not account.get("secrets"):
-        pytest.skip("missing: a token secret of the default service account (Kubernetes before 1.24)")
-    secret = kube.get(f"/api/v1/namespaces/{namespace}/secrets/{account['secrets'][0]['name']}")
     kube.request("POST", f"/apis/rbac.authorization.k8s.io/v1/namespaces/{namespace}/rolebindings", body={
         "metadata": {"name": "edit"}, "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "edit"},
         "subjects": [{"kind": "ServiceAccount", "name": "default", "namespace": namespace}]})
-    content = yaml.safe_load(Path(kubeconfig).read_text())
-    content["users"] = [{"name": user["name"], "user": {"token": base64.b64decode(secret["data"]["token"]).decode()}}
-                        for user in content["users"]]
-    file = tmp_path / "kubeconfig"
-    file.write_text(json.dumps(content))
-    client = Kube(kubeconfig=str(file))
+    client = Kube(kubeconfig=powerless)
 
     def may_edit() -> bool:
         try:
@@ -505,17 +502,23 @@ def test_another_api_version_of_the_same_object_is_not_taken_for_its_removal(pro
         return {"apiVersion": api, "kind": "Ingress", "metadata": {"name": "web"}, "spec": {"rules": [
             {"http": {"paths": [{"path": "/", "pathType": "Prefix", "backend": backend}]}}]}}
 
-    if not any(r["kind"] == "Ingress" for r in (project.kube.get("/apis/networking.k8s.io/v1")["resources"])):
-        pytest.skip("missing: Ingress in networking.k8s.io/v1 (Kubernetes 1.19)")
-    try:
-        project.kube.resource("extensions/v1beta1", "Ingress")
-    except ApiError:
-        pytest.skip("missing: Ingress in extensions/v1beta1 (Kubernetes before 1.22)")
-    project.deploy(ingress("extensions/v1beta1", {"serviceName": "web", "servicePort": 80}))
-    current = ingress("networking.k8s.io/v1", {"service": {"name": "web", "port": {"number": 80}}})
-    assert project.deploy(current) == ["configured ingress/web"]
-    assert project.deploy(current) == ["unchanged ingress/web"]
-    assert project.delete() == ["deleted ingress/web"]
+    def autoscaler(api: str, **cpu: Any) -> Object:
+        target = {"apiVersion": "apps/v1", "kind": "Deployment", "name": "web"}
+        return {"apiVersion": api, "kind": "HorizontalPodAutoscaler", "metadata": {"name": "web"}, "spec": {
+            "scaleTargetRef": target, "maxReplicas": 3, **cpu}}
+
+    if has(project.kube, "extensions/v1beta1", "Ingress"):      # before Kubernetes 1.22: in two API groups
+        old = ingress("extensions/v1beta1", {"serviceName": "web", "servicePort": 80})
+        new = ingress("networking.k8s.io/v1", {"service": {"name": "web", "port": {"number": 80}}})
+    else:
+        old = autoscaler("autoscaling/v1", targetCPUUtilizationPercentage=50)
+        new = autoscaler("autoscaling/v2", metrics=[
+            {"type": "Resource", "resource": {"name": "cpu", "target": {"type": "Utilization", "averageUtilization": 50}}}])
+    name = str(ObjectRef.of(new))
+    project.deploy(old)
+    assert project.deploy(new) == [f"configured {name}"]
+    assert project.deploy(new) == [f"unchanged {name}"]
+    assert project.delete() == [f"deleted {name}"]
 
 
 def test_an_object_that_was_there_before_stays_when_it_leaves_and_at_delete(project: Deployed) -> None:
@@ -556,7 +559,8 @@ def test_nothing_is_orphaned_by_a_session_that_dies_in_the_middle(project: Deplo
 
 def test_delete_removes_everything_but_volumes_and_namespaces_that_were_there(project: Deployed) -> None:
     mounted = deployment(replicas=2, volumes=[{"name": "v", "configMap": {"name": "settings"}}])
-    cron = {"apiVersion": "batch/v1beta1", "kind": "CronJob", "metadata": {"name": "c"}, "spec": {
+    batch = "batch/v1" if has(project.kube, "batch/v1", "CronJob") else "batch/v1beta1"      # before Kubernetes 1.21
+    cron = {"apiVersion": batch, "kind": "CronJob", "metadata": {"name": "c"}, "spec": {
         "schedule": "0 0 1 1 *", "jobTemplate": {"spec": {"template": {"spec": {**pod_spec(), "restartPolicy": "Never"}}}}}}
     namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": project.namespace}}
     project.deploy(mounted, config(a="1"), service(), claim(), cron, namespace)
@@ -624,7 +628,7 @@ def test_a_namespace_with_something_else_in_it_stays(kube: Kube, spare: str, ten
     if tenant == "claim":
         project.make(claim("theirs"))
     elif tenant == "pod":
-        await_true(lambda: (project.live("v1", "ServiceAccount", "default") or {}).get("secrets"))
+        await_service_account(kube, spare)
         project.make(pod(name="theirs"))
     else:
         Deployed(kube, spare, "theirs").deploy(config("b"))

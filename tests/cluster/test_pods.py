@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -184,15 +183,8 @@ def test_a_lost_connection_is_told_once_and_its_return_once(kubeconfig: str, tmp
     assert messages[1] == f"the connection to the cluster of context '{client.context}' is back"
 
 
-def test_a_missing_right_is_told_and_ends_the_watch(kubeconfig: str, tmp_path: Path, kube: Kube, namespace: str, told: Told) -> None:
-    account = kube.get(f"/api/v1/namespaces/{namespace}/serviceaccounts/default")
-    if not account.get("secrets"):
-        pytest.skip("missing: a cluster that gives service accounts their tokens as Secrets (Kubernetes before 1.24)")
-    secret = kube.get(f"/api/v1/namespaces/{namespace}/secrets/{account['secrets'][0]['name']}")
-    config = yaml.safe_load(Path(kubeconfig).read_text())
-    config["users"][0]["user"] = {"token": base64.b64decode(secret["data"]["token"]).decode()}
-    (tmp_path / "kubeconfig").write_text(yaml.safe_dump(config))
-    client = Kube(kubeconfig=str(tmp_path / "kubeconfig"))
+def test_a_missing_right_is_told_and_ends_the_watch(powerless: str, namespace: str, told: Told) -> None:
+    client = Kube(kubeconfig=powerless)
     shared = Pods(client, told)
 
     shared.subscribe(namespace, "app=web", Follower())

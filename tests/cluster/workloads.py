@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 from devloop.clients.kube import Kube
+from devloop.errors import ApiError
 from devloop.model import Object, ObjectRef
 
 Json = dict[str, Any]
@@ -51,6 +53,21 @@ def pod(name: str, spec: Json, labels: dict[str, str] | None = None) -> Object:
 def create(kube: Kube, namespace: str, obj: Object) -> ObjectRef:
     resource = kube.resource(obj["apiVersion"], obj["kind"])
     return ObjectRef.of(kube.request("POST", resource.path(namespace), body=obj))
+
+
+def await_service_account(kube: Kube, namespace: str) -> None:
+    """Before Kubernetes 1.24 pods are refused until the default service account has its token."""
+    tokens = int(kube.get("/version")["minor"].rstrip("+")) < 24
+    for _ in range(600):
+        try:
+            account = kube.get(f"/api/v1/namespaces/{namespace}/serviceaccounts/default")
+            if account.get("secrets") or not tokens:
+                return
+        except ApiError as error:
+            if error.status != 404:
+                raise
+        time.sleep(0.05)
+    raise TimeoutError(f"namespace {namespace} got no default service account: does the controller-manager run?")
 
 
 def change(kube: Kube, ref: ObjectRef, spec: Json) -> None:

@@ -17,7 +17,8 @@ def crash(pod: Object, container: Container, events: Events) -> Diagnosis | None
     """Of a container that has ended and should not have, or waits to be started again; None of any other."""
     now, waits = container.terminated, container.waiting.get("reason") == BACK_OFF
     ended = now or (container.last_terminated if waits else {})
-    always = (pod.get("spec") or {}).get("restartPolicy", "Always") == "Always" and container.kind == "main"
+    policy = container.spec.get("restartPolicy") or (pod.get("spec") or {}).get("restartPolicy", "Always")
+    always = container.lasting and policy == "Always"
     if not ended or not (ended.get("exitCode") or always):
         return None
     told, hint = _ending(pod, container, ended, events)
@@ -50,7 +51,8 @@ def _ending(pod: Object, container: Container, ended: Object, events: Events) ->
 
 def _killed(pod: Object, container: Container, events: Events) -> tuple[str, str] | None:
     if hook := events.of_pod(pod, "FailedPostStartHook", container=container.name):
-        return (f"is restarted because its postStart hook fails: {said(hook[0])}", "Mend lifecycle.postStart in the manifest.")
+        told = said(hook[0]).removeprefix("PostStartHook failed")     # all that newer kubelets say
+        return "is restarted because its postStart hook fails" + (f": {told}" if told else ""), "Mend lifecycle.postStart in the manifest."
     return killed_by_probe(pod, container, events)
 
 

@@ -14,12 +14,13 @@ SANDBOX_PATIENCE = 15.0     # the network's own pods may be restarting
 ADMISSION_PATIENCE = 5.0    # a service account, a token or a webhook may be a moment late
 
 _INSUFFICIENT = re.compile(r"Insufficient ([\w./-]*\w)")
+_PREEMPTION = re.compile(r"\.?(?: no new claims to deallocate,)? preemption: .*$")   # why no other pod gives way to it: nobody asked
 _TAINT = re.compile(r"(?:had|have) (?:untolerated )?taint \{([^}]*)\}")
 
 
 def unschedulable(pod: Object, text: str, events: Events) -> Diagnosis:
     """Of a pod that the scheduler finds no node for; `text` is what it said."""
-    told = f"{subject(pod)} gets no node: {text.rstrip('.')}"
+    told = f"{subject(pod)} gets no node: {_PREEMPTION.sub('', text).rstrip('.')}"
     patience = NEVER if events.of_pod(pod, "TriggeredScaleUp") else SCHEDULER_PATIENCE
     brief = "Unschedulable" if patience else "a node is being added"
     if missing := missing_in(text, pod):
@@ -66,8 +67,8 @@ def not_set_up(pod: Object, events: Events) -> Diagnosis | None:
     found = events.of_pod(pod, "FailedMount", "FailedAttachVolume", "FailedMapVolume", "FailedCreatePodSandBox", "NetworkNotReady")
     if not found:
         return None
-    # "timed out waiting for the condition" sums up what an earlier event has told better
-    event = next((e for e in found if "timed out waiting" not in said(e)), found[0])
+    # that it took too long sums up what an earlier event has told better
+    event = next((e for e in found if not said(e).startswith("Unable to attach or mount volumes")), found[0])
     text, reason = said(event), event["reason"]
     if missing := missing_in(text, pod):
         return Diagnosis("setup", reason, f"{subject(pod)} cannot start: {describe_missing(missing, pod['metadata']['namespace'])}",

@@ -8,7 +8,8 @@ from devloop.deploy.causes.diagnosis import AT_ONCE, NEVER, Diagnosis, Events, s
 from devloop.model import Object
 from devloop.pods import Container, condition
 
-_FAILED = re.compile(r"^(Readiness|Liveness|Startup) probe (?:failed|errored): ?(.*)$", re.DOTALL)
+_FAILED = re.compile(r"^(Readiness|Liveness|Startup) probe (?:failed|errored(?: and resulted in \w+ state)?): ?(.*)$", re.DOTALL)
+_NOISE = re.compile(r"^.*unable to start container process: ")     # by whom this was passed on
 _NO_PROGRAM = "executable file not found"
 
 
@@ -28,7 +29,7 @@ def answer(pod: Object, container: Container, kind: str, events: Events) -> str:
     for event in events.of_pod(pod, "Unhealthy", "ProbeError", container=container.name):
         found = _FAILED.match(said(event))
         if found and found[1].lower() == kind:
-            return found[2].strip() or "no answer"
+            return _NOISE.sub("", found[2].strip()) or "no answer"
     return ""
 
 

@@ -8,15 +8,17 @@ from devloop.deploy.causes.diagnosis import AT_ONCE, Diagnosis, Events, said, su
 from devloop.model import ImageRef, Object
 from devloop.pods import Container
 
-REASONS = {"ErrImagePull", "ImagePullBackOff", "ErrImageNeverPull", "InvalidImageName", "ImageInspectError", "RegistryUnavailable"}
+REASONS = {"ErrImagePull", "ImagePullBackOff", "ErrImageNeverPull", "InvalidImageName", "ImageInspectError", "RegistryUnavailable",
+           "SignatureValidationFailed"}
 SECOND_ATTEMPT = 15.0   # seconds: the kubelet tries again 10 s after a first pull that failed
 
 _NOISE = re.compile(r'^(Failed to pull image "[^"]*": |Back-off pulling image "[^"]*": |ErrImagePull: |\[?rpc error: code = \w+ desc = '
-                    r'|Error response from daemon: |Error: )+')
+                    r'|Error response from daemon: |Error: |failed to pull and unpack image "[^"]*": '
+                    r'|failed to resolve (?:reference "[^"]*"|image): )+')
 _DENIED = re.compile(r"denied|unauthorized|authentication required|no basic auth|forbidden|\b40[13]\b", re.IGNORECASE)
 _PLATFORM = re.compile(r"no match(ing manifest)? for (platform )?\S+", re.IGNORECASE)
 _UNKNOWN = re.compile(r"not found|manifest unknown|name unknown|repository name not known|does not exist", re.IGNORECASE)
-_TLS = re.compile(r"x509|server gave HTTP response to HTTPS client|certificate", re.IGNORECASE)
+_TLS = re.compile(r"x509|server gave HTTP response to HTTPS client|certificate|TLS handshake$", re.IGNORECASE)
 _INVALID = re.compile(r"invalid reference|couldn't parse image", re.IGNORECASE)
 
 

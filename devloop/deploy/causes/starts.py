@@ -14,7 +14,7 @@ REASONS = {"CreateContainerConfigError", "CreateContainerError", "RunContainerEr
 ENDINGS = {"ContainerCannotRun", "StartError"}   # how Docker and containerd report the same once it counts as an end
 RUNTIME_RETRY = 15.0   # seconds: what the container runtime could not do at first it is asked again within 10 to 15
 
-_NOISE = re.compile(r"^.*(?=(exec(user process caused)?: |error mounting|Cannot mkdir))")
+_NOISE = re.compile(r"^.*(?=(exec(user process caused)?: |error mounting|Cannot mkdir|mkdir /))")
 _ABSENT = re.compile(r"executable file not found|no such file or directory", re.IGNORECASE)
 _HOPELESS = re.compile(r"permission denied|not a directory|a directory onto a file|Cannot mkdir|no command specified", re.IGNORECASE)
 _EXEC_FORMAT = re.compile("exec format error", re.IGNORECASE)

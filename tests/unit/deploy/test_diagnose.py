@@ -55,6 +55,16 @@ PULLS = {
     "not found, by containerd": (
         "rpc error: code = NotFound desc = failed to pull and unpack image \"ghcr.io/acme/web:1\": failed to resolve reference: not found",
         AT_ONCE, "does not have it"),
+    "not found, by newer kubelets": (
+        "failed to pull and unpack image \"ghcr.io/acme/web:1\": failed to resolve image: ghcr.io/acme/web:1: not found", AT_ONCE,
+        "ghcr.io does not have it: ghcr.io/acme/web:1: not found"),
+    "denied, by containerd": (
+        "failed to pull and unpack image \"ghcr.io/acme/web:1\": failed to resolve reference \"a\": failed to authorize: 401",
+        AT_ONCE,
+        "ghcr.io refuses it: failed to authorize"),
+    "no TLS where it is expected, by containerd": (
+        "failed to do request: Head \"https://ghcr.io/v2/acme/web/manifests/1\": tls: first record does not look like a TLS handshake",
+        AT_ONCE, "the node does not trust ghcr.io: failed to do request"),
     "another processor": (
         "rpc error: code = NotFound desc = no match for platform in manifest: not found", AT_ONCE, "not made for this node's processor"),
     "an insecure registry": (
@@ -109,6 +119,14 @@ def test_containerd_tells_a_missing_program_as_an_end() -> None:
     assert diagnosis.hint.startswith("The image's ENTRYPOINT or CMD names a program that is not in the image")
 
 
+def test_containerd_tells_a_working_directory_that_cannot_be_as_an_end() -> None:
+    text = ("failed to create containerd task: failed to create shim task: OCI runtime create failed: runc create failed: "
+            "unable to start container process: error during container init: mkdir /etc/passwd: not a directory")
+    diagnosis = found(pod(terminated={"reason": "StartError", "exitCode": 128, "message": text}))
+    assert diagnosis.patience == AT_ONCE
+    assert diagnosis.message == "pod web-1 (container web) cannot start: mkdir /etc/passwd: not a directory"
+
+
 def test_what_the_runtime_could_not_do_is_tried_again() -> None:
     text = 'Conflict. The container name "/k8s_web_web-1" is already in use'
     assert found(pod(waiting={"reason": "CreateContainerError", "message": text})).patience == RUNTIME_RETRY
@@ -153,6 +171,7 @@ def test_a_post_start_hook_that_fails_is_quoted() -> None:
     hook = event("FailedPostStartHook", 'Exec lifecycle hook ([sh -c x]) for Container "web" failed')
     crashed = pod(waiting={"reason": "CrashLoopBackOff"}, last={"exitCode": 137})
     assert "its postStart hook fails: Exec lifecycle hook" in found(crashed, hook).message
+    assert found(crashed, event("FailedPostStartHook", "PostStartHook failed")).message.endswith("its postStart hook fails")
 
 
 @pytest.mark.parametrize("restart", ["Never", "OnFailure"])
@@ -165,6 +184,33 @@ def test_an_init_container_that_did_its_work_is_well() -> None:
     starting = pod(spec={"initContainers": [{"name": "migrate"}]}, waiting={"reason": "PodInitializing"}, status={"initContainerStatuses": [
         {"name": "migrate", "state": {"terminated": {"exitCode": 0}}, "lastState": {"terminated": {"exitCode": 1}}, "restartCount": 1}]})
     assert diagnose(starting, Events()) is None
+
+
+# --- sidecars
+
+
+def with_sidecar(*, ready: bool = False, **state: Json) -> Json:
+    sidecar = {"name": "proxy", "restartPolicy": "Always", "startupProbe": {"tcpSocket": {"port": 80}}}
+    return pod(spec={"initContainers": [sidecar]}, waiting={"reason": "PodInitializing"}, status={"initContainerStatuses": [
+        {"name": "proxy", "restartCount": 1, "started": ready, "ready": ready, "state": state}]})
+
+
+def test_a_sidecar_that_ends_crashes() -> None:
+    assert "(init container proxy) ends by itself" in found(with_sidecar(terminated={"exitCode": 0})).message
+
+
+def test_a_sidecar_that_does_not_start_keeps_the_others_waiting() -> None:
+    waiting = with_sidecar(running=UP)
+    assert found(waiting).message == ("pod web-1 (init container proxy) runs, but its startup probe (connect to :80) does not pass")
+
+
+def test_a_sidecar_that_runs_is_not_waited_for() -> None:
+    assert stage(with_sidecar(running=UP, ready=True)) == "PodInitializing"
+
+
+def test_a_container_that_need_not_restart_may_end() -> None:
+    once = pod(container={"restartPolicy": "OnFailure"}, terminated={"exitCode": 0, "reason": "Completed"})
+    assert diagnose(once, Events()) is None
 
 
 # --- probes
@@ -186,6 +232,15 @@ def test_a_probe_is_told_with_what_it_asks_and_hears(asks: str) -> None:
                                  "HTTP probe failed with statuscode: 500")
     assert diagnosis.patience == NEVER
     assert found(waiting).brief == "running, readiness probe has not passed yet"
+
+
+def test_a_probes_program_that_is_missing_is_told_without_who_passed_it_on() -> None:
+    waiting = pod(container={"readinessProbe": {"exec": {"command": ["check"]}}}, running=UP, status={"phase": "Running"})
+    text = 'unable to start container process: exec: "check": executable file not found in $PATH'
+    for said in ("failed: ", "errored and resulted in unknown state: rpc error: code = Unknown desc = failed to exec in container: "):
+        diagnosis = found(waiting, event("Unhealthy", f"Readiness probe {said}OCI runtime exec failed: exec failed: {text}"))
+        assert diagnosis.message.endswith('does not pass: exec: "check": executable file not found in $PATH')
+        assert diagnosis.patience == AT_ONCE
 
 
 def test_before_it_has_started_the_startup_probe_is_told() -> None:
@@ -217,6 +272,13 @@ def test_the_schedulers_reason_is_explained(text: str) -> None:
     assert told in diagnosis.hint
 
 
+def test_what_was_thought_of_other_pods_giving_way_is_left_out() -> None:
+    for more in (" preemption: 0/1 nodes are available: 1 No preemption victims found for incoming pod.",
+                 " no new claims to deallocate, preemption: 0/1 nodes are available: 1 Preemption is not helpful for scheduling."):
+        told = found(unschedulable(f"0/1 nodes are available: 1 Insufficient cpu.{more}"))
+        assert told.message == "pod web-1 gets no node: 0/1 nodes are available: 1 Insufficient cpu"
+
+
 def test_what_is_scarce_is_named() -> None:
     assert found(unschedulable("0/2 nodes are available: 2 Insufficient nvidia.com/gpu.")).resource == "nvidia.com/gpu"
 
@@ -245,8 +307,9 @@ def test_a_disk_and_a_network_are_waited_for_a_while() -> None:
 
 def test_a_summing_up_does_not_hide_the_cause() -> None:
     first = event("FailedMount", 'MountVolume.SetUp failed for volume "v" : configmap "gone" not found', last="2024-01-01T00:00:00Z")
-    later = event("FailedMount", "Unable to attach or mount volumes: timed out waiting for the condition", last="2024-01-01T00:02:00Z")
-    assert found(pod(waiting={"reason": "ContainerCreating"}), first, later).missing == Missing("ConfigMap", "gone")
+    for why in ("timed out waiting for the condition", "context deadline exceeded"):
+        later = event("FailedMount", f"Unable to attach or mount volumes: unmounted volumes=[v]: {why}", last="2024-01-01T00:02:00Z")
+        assert found(pod(waiting={"reason": "ContainerCreating"}), first, later).missing == Missing("ConfigMap", "gone")
 
 
 def test_events_of_the_setting_up_are_over_once_a_container_runs() -> None:
