@@ -88,7 +88,9 @@ class _Pod:
         self.refused = b"" if app else b"error forwarding port to pod x, uid : exit status 1: socat E connect: Connection refused"
         self._down: asyncio.Queue[bytes | None] = asyncio.Queue()
         self._up = asyncio.StreamReader(limit=1 << 30)
-        if app:
+        if not app:
+            self._down.put_nowait(None)
+        else:
             self._task = asyncio.create_task(self._run(app))
 
     async def _run(self, app: App) -> None:
@@ -166,13 +168,13 @@ class _Tunnel:
 
     async def down(self, error: int, stream: int) -> None:
         pod = self.pods[stream]
-        if pod.refused:
-            await self.send(struct.pack(">II", error, len(pod.refused)) + pod.refused)
-        else:
+        with suppress(ConnectionClosed):
+            if pod.refused:
+                await self.send(struct.pack(">II", error, len(pod.refused)) + pod.refused)
             async for data in pod.read():
                 await self.send(struct.pack(">II", stream, len(data)) + data)
-        for each in (error, stream):
-            await self.send(struct.pack(">II", each, FIN << 24))
+            for each in (error, stream):
+                await self.send(struct.pack(">II", each, FIN << 24))
 
     async def send(self, data: bytes) -> None:
         # one list: one message in as many frames
