@@ -192,6 +192,15 @@ def test_a_save_during_a_build_makes_it_stale_and_the_newest_state_is_built(proj
     eventually(lambda: not any("sleep 86399" in command for command in docker_processes()))
 
 
+def test_a_save_during_a_rollout_makes_it_stale(project: Project) -> None:
+    project.write("k8s/other.yaml", other(readinessProbe={"exec": {"command": ["false"]}}))
+    with project.start("dev") as session:
+        session.wait_for("stepStarted", step="rollout", subject="deployment/other")
+        project.write("k8s/other.yaml", other())
+        session.finished(1, "stale", timeout=20)
+        session.live(2)
+
+
 # --- the config
 
 

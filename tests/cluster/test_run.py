@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import docker
 import pytest
 import yaml
+from jsonschema import Draft202012Validator
 from project import Project, eventually, other
 
 from devloop.clients.kube import Kube
 
 pytestmark = pytest.mark.cluster
+
+ROOT = Path(__file__).parents[2]
 
 
 def test_a_first_run_builds_and_deploys_and_a_second_one_finds_it_all_there(project: Project, kube: Kube) -> None:
@@ -30,6 +34,18 @@ def test_a_first_run_builds_and_deploys_and_a_second_one_finds_it_all_there(proj
     assert second.one("stepFinished", step="build")["cached"]
     assert {event["action"] for event in second.all("objectApplied")} <= {"unchanged"}
     assert project.deployment(kube)["metadata"]["generation"] == deployment["metadata"]["generation"]
+
+
+def test_every_event_of_a_run_is_as_the_schema_says(project: Project) -> None:
+    schema = Draft202012Validator(json.loads((ROOT / "schemas" / "events.schema.json").read_text()))
+    for event in project.run("run").ended(0).events:
+        schema.validate(event)
+
+
+def test_without_a_terminal_a_run_is_told_in_plain_lines(project: Project) -> None:
+    said = project.devloop.run("run", "-n", project.namespace).ended(0)
+    assert not set("\x1b\r\b") & set(said.out + said.err)
+    assert "live in" in said.out
 
 
 def test_delete_removes_all_of_it_and_is_content_when_nothing_is_there(project: Project, kube: Kube) -> None:
