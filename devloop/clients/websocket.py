@@ -1,6 +1,7 @@
 """The client side of RFC 6455, as much as Kubernetes' streams need: binary messages over a connection upgraded by `upgrade`.
 
-A library's client would be another copy of every byte and a second buffer to bound; this hands the frames on as they come.
+The `websockets` library refuses the name of Kubernetes' subprotocol, whose ``/`` is no token (RFC 9110). And this hands on in one
+piece all that has come, with no buffer of its own to bound.
 """
 
 from __future__ import annotations

@@ -165,7 +165,7 @@ class _Forward:
         self._changed(kind, pod, detail)
 
     def _changed(self, state: Any, pod: str = "", detail: str = "") -> None:
-        self._emit(ForwardChanged(str(self._target), str(self._config.port), self._config.address, self.port, state, pod, detail))
+        self._emit(ForwardChanged(self._config.resource, str(self._config.port), self._config.address, self.port, state, pod, detail))
 
     def _refused(self, candidate: Candidate) -> None:
         names = ", ".join(candidate.declared) or "none"

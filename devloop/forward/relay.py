@@ -37,9 +37,10 @@ class Relay:
         self._likely = asyncio.Event()          # a program in the pod has the connection, as far as one can tell
 
     async def run(self) -> None:
+        tried: set[Candidate] = set()
         try:
             async with asyncio.timeout_at(self._until) as hold:
-                while not await self._tried(await self._route.choose(), hold):
+                while not await self._tried(await self._route.choose(tried), hold):
                     hold.reschedule(self._until)
             await self._part()
         except (OSError, Broken, NotConnected, ApiError):

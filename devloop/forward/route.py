@@ -67,9 +67,12 @@ class Route:
         self._tell()
         return {c.pod.uid for c in before} - {c.pod.uid for c in candidates}
 
-    async def choose(self) -> Candidate:
-        """The pod to try next; waits until there is one. Afterwards say how it went: `accepted`, `failed` or `abandoned`."""
-        while (candidate := self._pick()) is None:
+    async def choose(self, tried: set[Candidate]) -> Candidate:
+        """The pod to try next; waits until there is one. Afterwards say how it went: `accepted`, `failed` or `abandoned`.
+
+        `tried` is the connection's own: each pod gets its turn, however fast the first ones fail again.
+        """
+        while (candidate := self._pick(tried)) is None:
             future = self._loop.create_future()
             self._waiting.append(future)
             try:
@@ -78,6 +81,7 @@ class Route:
                 if future.done() and not future.cancelled():
                     self._wake_one()         # the turn that was ours
                 raise
+        tried.add(candidate)
         return candidate
 
     def patience(self, candidate: Candidate) -> float:
@@ -114,9 +118,13 @@ class Route:
         self._health(candidate).scouting = False
         self._wake_one()
 
-    def _pick(self) -> Candidate | None:
+    def _pick(self, tried: set[Candidate]) -> Candidate | None:
         now = self._loop.time()
+        if tried.issuperset(self._candidates):
+            tried.clear()
         for candidate in self._candidates:
+            if candidate in tried:
+                continue
             health = self._health(candidate)
             if health.accepting:
                 return candidate

@@ -7,15 +7,14 @@ from dataclasses import dataclass
 
 from devloop.clients.duplex import PodRef
 from devloop.clients.kube import Resource
-from devloop.errors import ConfigError
 from devloop.model import Object
 from devloop.pods import assigned, containers, finished, ready, selector_text, terminating
 
 _KINDS = {
-    ("service", "services", "svc"): Resource("v1", "Service", "services", True),
-    ("deployment", "deployments", "deploy"): Resource("apps/v1", "Deployment", "deployments", True),
-    ("statefulset", "statefulsets", "sts"): Resource("apps/v1", "StatefulSet", "statefulsets", True),
-    ("pod", "pods", "po"): Resource("v1", "Pod", "pods", True),
+    "service": Resource("v1", "Service", "services", True),
+    "deployment": Resource("apps/v1", "Deployment", "deployments", True),
+    "statefulset": Resource("apps/v1", "StatefulSet", "statefulsets", True),
+    "pod": Resource("v1", "Pod", "pods", True),
 }
 _REVISIONS = ("pod-template-hash", "controller-revision-hash")
 
@@ -56,13 +55,9 @@ class Candidate:
 
 
 def parse(resource: str) -> Target:
-    """``service/web``, and what kubectl lets one write for it. Raises `ConfigError`."""
+    """``service/web`` and the like, as the config's model lets pass."""
     kind, _, name = resource.partition("/")
-    for names, found in _KINDS.items():
-        if kind.lower() in names:
-            return Target(found, name)
-    raise ConfigError(f"'{resource}' cannot be forwarded",
-                      hint="A forward's resource is service/NAME, deployment/NAME, statefulset/NAME or pod/NAME.")
+    return Target(_KINDS[kind], name)
 
 
 def selector(target: Target, obj: Object) -> str:

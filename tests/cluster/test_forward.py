@@ -27,7 +27,7 @@ from devloop.forward import Forwarder
 from devloop.pods import Pods, ready
 
 from .cut import CuttableProxy
-from .workloads import await_service_account, change, create, deployment, pod, pod_spec, shell
+from .workloads import await_service_account, change, create, deployment, pod, pod_spec, shell, workload
 
 pytestmark = pytest.mark.cluster
 
@@ -46,18 +46,18 @@ class Events:
     """What was emitted; waits for what is to come."""
 
     def __init__(self) -> None:
-        self._seen: list[Event] = []
+        self.seen: list[Event] = []
         self._news = threading.Condition()
 
     def emit(self, event: Event) -> None:
         with self._news:
-            self._seen.append(event)
+            self.seen.append(event)
             self._news.notify_all()
 
     def first(self, wanted: Callable[[Any], bool]) -> Any:
         with self._news:
-            assert self._news.wait_for(lambda: any(wanted(e) for e in self._seen), 60), self._seen
-            return next(e for e in self._seen if wanted(e))
+            assert self._news.wait_for(lambda: any(wanted(e) for e in self.seen), 60), self.seen
+            return next(e for e in self.seen if wanted(e))
 
     def port(self, resource: str, port: int | str) -> int:
         """The local port of a forward."""
@@ -202,7 +202,7 @@ def test_nothing_listening_is_told_once_with_what_there_is(kube: Kube, servers: 
             assert f"{ECHO} (echo)" in notice.message
             waiting = events.await_state("waiting", pod="servers")
             assert "does not accept" in waiting.detail
-        assert len([e for e in events._seen if isinstance(e, Notice)]) == 1
+        assert len([e for e in events.seen if isinstance(e, Notice)]) == 1
 
 
 def test_a_taken_port_gives_way_to_the_next_and_strict_does_not(kube: Kube, servers: str) -> None:
@@ -338,16 +338,14 @@ def test_a_killed_pod_is_replaced_without_the_client_noticing(kube: Kube, namesp
     with forwarding(kube, namespace, forward("deployment/web", "web")) as (_, events):
         port = events.port("deployment/web", "web")
         assert curl(port) == "hello"
-        for name in {events.await_state("ready").pod}:
-            kube.request("DELETE", f"/api/v1/namespaces/{namespace}/pods/{name}", query={"gracePeriodSeconds": 0})
+        name = events.await_state("ready").pod
+        kube.request("DELETE", f"/api/v1/namespaces/{namespace}/pods/{name}", query={"gracePeriodSeconds": 0})
         for _ in range(20):
             assert curl(port) == "hello"
         events.first(lambda e: isinstance(e, ForwardChanged) and e.state == "ready" and e.pod != name)
 
 
 def test_a_stateful_sets_next_pod_has_the_same_name_and_is_another(kube: Kube, namespace: str) -> None:
-    from .workloads import workload
-
     ref = create(kube, namespace, workload("StatefulSet", "db", pod_spec(serving("one"))))
     with forwarding(kube, namespace, forward("statefulset/db", 8080)) as (_, events):
         port = events.port("statefulset/db", 8080)

@@ -46,8 +46,8 @@ def test_the_first_connection_scouts_a_new_pod_and_the_others_wait_for_it() -> N
     async def history(seen: Seen) -> None:
         new = candidate("new")
         seen.route.update([new], "")
-        assert await seen.route.choose() == new
-        others = [asyncio.create_task(seen.route.choose()) for _ in range(3)]
+        assert await seen.route.choose(set()) == new
+        others = [asyncio.create_task(seen.route.choose(set())) for _ in range(3)]
         assert await idle(others[0])
         seen.route.accepted(new)
         assert await asyncio.gather(*others) == [new] * 3
@@ -59,13 +59,13 @@ def test_while_the_new_pod_is_scouted_the_old_one_serves() -> None:
     async def history(seen: Seen) -> None:
         old, new = candidate("old", ready=True), candidate("new")
         seen.route.update([old], "")
-        await seen.route.choose()
+        await seen.route.choose(set())
         seen.route.accepted(old)
         seen.route.update([new, old], "")
-        assert await seen.route.choose() == new         # the scout
-        assert await seen.route.choose() == old
+        assert await seen.route.choose(set()) == new         # the scout
+        assert await seen.route.choose(set()) == old
         seen.route.failed(new, REFUSED)
-        assert await seen.route.choose() == old         # also for the scout
+        assert await seen.route.choose(set()) == old         # also for the scout
 
     assert run(history).states == [("ready", "old", "")]
 
@@ -75,7 +75,7 @@ def test_a_pod_that_refuses_is_tried_again_soon() -> None:
         new = candidate("new")
         seen.route.update([new], "")
         for _ in range(5):
-            assert await seen.route.choose() == new
+            assert await seen.route.choose(set()) == new
             seen.route.failed(new, REFUSED)
 
     assert run(history).states == [("waiting", "new", "pod new does not accept connections on port 8080 yet")]
@@ -84,8 +84,8 @@ def test_a_pod_that_refuses_is_tried_again_soon() -> None:
 def test_becoming_ready_or_restarting_is_a_reason_to_try_at_once() -> None:
     async def history(seen: Seen) -> None:
         seen.route.update([candidate("new")], "")
-        seen.route.failed(await seen.route.choose(), REFUSED)
-        again = asyncio.create_task(seen.route.choose())
+        seen.route.failed(await seen.route.choose(set()), REFUSED)
+        again = asyncio.create_task(seen.route.choose(set()))
         assert await idle(again)
         seen.route.update([candidate("new", ready=True)], "")
         assert not await idle(again)
@@ -96,7 +96,7 @@ def test_becoming_ready_or_restarting_is_a_reason_to_try_at_once() -> None:
 def test_a_connection_waits_for_a_pod_to_appear() -> None:
     async def history(seen: Seen) -> None:
         seen.route.update([], "there is no service/web yet")
-        waiting = asyncio.create_task(seen.route.choose())
+        waiting = asyncio.create_task(seen.route.choose(set()))
         assert await idle(waiting)
         seen.route.update([candidate("new", ready=True)], "")
         assert (await waiting).pod.name == "new"
@@ -108,8 +108,8 @@ def test_a_client_that_goes_away_passes_its_turn_on() -> None:
     async def history(seen: Seen) -> None:
         new = candidate("new")
         seen.route.update([new], "")
-        await seen.route.choose()
-        waiting = [asyncio.create_task(seen.route.choose()) for _ in range(2)]
+        await seen.route.choose(set())
+        waiting = [asyncio.create_task(seen.route.choose(set())) for _ in range(2)]
         assert await idle(waiting[0])
         seen.route.abandoned(new)
         waiting[0].cancel()          # it has the turn, and goes away as well
@@ -124,7 +124,7 @@ def test_an_undeclared_port_is_told_at_once_and_once() -> None:
     async def history(seen: Seen) -> None:
         seen.route.update([candidate("new", port=81)], "")
         for _ in range(3):
-            seen.route.failed(await seen.route.choose(), REFUSED)
+            seen.route.failed(await seen.route.choose(set()), REFUSED)
 
     assert run(history).refusals == ["new"]
 
@@ -133,7 +133,7 @@ def test_a_declared_port_may_take_its_time_before_anything_is_told() -> None:
     async def history(seen: Seen) -> None:
         seen.route.update([candidate("new")], "")
         for _ in range(3):
-            seen.route.failed(await seen.route.choose(), REFUSED)
+            seen.route.failed(await seen.route.choose(set()), REFUSED)
 
     assert run(history).refusals == []
 
@@ -142,5 +142,20 @@ def test_pods_that_went_are_named_so_that_their_connections_can_be_dropped() -> 
     async def history(seen: Seen) -> None:
         seen.route.update([candidate("old"), candidate("older")], "")
         assert seen.route.update([candidate("new"), candidate("old", ready=True)], "") == {"uid-older"}
+
+    run(history)
+
+
+def test_each_pod_gets_its_turn_however_soon_the_first_ones_are_due_again() -> None:
+    async def history(seen: Seen) -> None:
+        pods = [candidate("a"), candidate("b"), candidate("c")]
+        seen.route.update(pods, "")
+        tried: set[Candidate] = set()
+        order = []
+        for _ in range(6):
+            order.append(await seen.route.choose(tried))
+            seen.route.failed(order[-1], REFUSED)
+            await asyncio.sleep(0.02)        # longer than it takes until the first is due
+        assert order == pods * 2
 
     run(history)

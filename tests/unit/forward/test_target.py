@@ -4,7 +4,6 @@ from typing import Any
 
 import pytest
 
-from devloop.errors import ConfigError
 from devloop.forward.target import Unresolved, candidates, local_number, parse, selector
 
 
@@ -32,17 +31,6 @@ def names(*pods: dict[str, Any], port: int | str = "http") -> list[str]:
 def port_of(resource: str, obj: dict[str, Any], port: int | str, the_pod: dict[str, Any] | None = None) -> int:
     the_pod = the_pod or pod("p")
     return candidates(parse(resource), obj, port, {"uid-p": the_pod}, {})[0].port
-
-
-@pytest.mark.parametrize("text", ["service/web", "svc/web", "services/web"])
-def test_kinds_may_be_written_as_kubectl_lets_one(text: str) -> None:
-    assert str(parse(text)) == "service/web"
-
-
-def test_other_kinds_are_refused_with_what_there_is() -> None:
-    with pytest.raises(ConfigError) as error:
-        parse("configmap/web")
-    assert "statefulset/NAME" in error.value.hint
 
 
 @pytest.mark.parametrize(("port", "number"), [(80, 8080), ("http", 8080), (443, 8443), ("metrics", 9090)])
@@ -87,12 +75,12 @@ def test_a_service_without_selector_leads_nowhere() -> None:
 def test_selectors() -> None:
     assert selector(parse("service/web"), service()) == "app=web"
     expression = {"key": "a", "operator": "In", "values": ["b"]}
-    assert selector(parse("deploy/web"), {"spec": {"selector": {"matchExpressions": [expression]}}}) == "a in (b)"
+    assert selector(parse("deployment/web"), {"spec": {"selector": {"matchExpressions": [expression]}}}) == "a in (b)"
 
 
 def test_the_local_port_of_a_named_port() -> None:
     assert local_number(parse("service/web"), service(), "http") == 80
-    assert local_number(parse("deploy/web"), {"spec": {"template": {"spec": pod("p")["spec"]}}}, "web") == 8080
+    assert local_number(parse("deployment/web"), {"spec": {"template": {"spec": pod("p")["spec"]}}}, "web") == 8080
     assert local_number(parse("pod/p"), pod("p"), "nope") == 0
 
 
