@@ -73,6 +73,7 @@ class Console:
 
     def close(self) -> None:
         self._session.running.clear()
+        self._text += [line + "\n" for line in self._story.farewell()]
         self.flush()
 
     def _label(self, name: str, event: LogLine) -> str:

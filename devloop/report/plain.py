@@ -56,4 +56,5 @@ class Plain:
 
     def close(self) -> None:
         self._session.running.clear()
+        self._text += [line + "\n" for line in self._story.farewell()]
         self.flush()

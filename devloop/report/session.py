@@ -13,6 +13,7 @@ from devloop.events import (
     ForwardChanged,
     GenerationFinished,
     GenerationStarted,
+    ObjectApplied,
     SessionStarted,
     StepFinished,
     StepOutput,
@@ -48,17 +49,21 @@ class Session:
         self._spans: dict[str, list[float]] = {}
         self._links: dict[tuple[str, str], str] = {}
         self.running: dict[tuple[str, str], Running] = {}
+        self._generating = False
         self.command = ""
         self.was_live = False
+        self.cleaned: list[str] = []           # what was deleted outside of any generation
 
     def take(self, event: Event) -> None:
         match event:
             case SessionStarted():
                 self.command = event.command
             case GenerationStarted():
+                self._generating = True
                 self.running.clear()
                 self._spans.clear()
             case GenerationFinished():
+                self._generating = False
                 self.running.clear()
                 self.was_live = self.was_live or event.outcome == "live"
             case StepStarted():
@@ -72,6 +77,8 @@ class Session:
                 self.running.pop((event.step, event.subject), None)
                 if span := self._spans.get(event.step):
                     span[1] = self._clock()
+            case ObjectApplied() if event.action == "deleted" and not self._generating:
+                self.cleaned.append(event.resource)
             case Failure():
                 self.running = {key: running for key, running in self.running.items() if running.step != event.phase}
 

@@ -24,6 +24,7 @@ from devloop.report.text import cells, fit, harmless, seconds, wrap
 
 STEP_WIDTH = 8         # of the column that says build, deploy, rollout
 SUBJECT_WIDTH = 28     # subjects are aligned up to this
+SHOWN_OBJECTS = 12     # of those that were cleaned up, by name
 NARROW = 60            # columns below which nothing is aligned
 
 
@@ -66,6 +67,14 @@ class Story:
             case ConfigReloaded():
                 return [f"{self._paint('cyan', self._s.changed)} {event.file} is in force"]
         return []
+
+    def farewell(self) -> list[str]:
+        """What there is to say at the end: what was cleaned up."""
+        cleaned = self._session.cleaned
+        if not cleaned or self._verbose:
+            return []
+        what = ", ".join(cleaned) if len(cleaned) <= SHOWN_OBJECTS else f"{len(cleaned)} objects"
+        return self._hanging(self._paint("dim", self._s.stale), f"deleted {what}")
 
     def status(self, running: Running, elapsed: float, spin: str) -> str:
         """One running step, in one line of at most `width`."""

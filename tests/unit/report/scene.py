@@ -86,6 +86,8 @@ SESSION: list[tuple[float, Event]] = [
     (0, StepProgress("delete", "", "waiting for pod/web to end", 0, 1, "pods")),
     (1.5, Failure("rollout", "deployment/web is not coming up: container web crashed with exit code 1, 3 times", "",
                   ("ModuleNotFoundError: No module named 'flask'",), 13)),
+    (0, ObjectApplied("deleted", "deployment/web", "default")),
+    (0, ObjectApplied("deleted", "service/hello", "default")),
 ]
 
 
