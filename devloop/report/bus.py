@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
 import time
 from collections import deque
@@ -28,7 +29,7 @@ class Bus:
     """Hands events to the reporter in the order they came, on a thread of its own: a slow terminal does not hold up the work.
 
     Lines (logs, builds) wait when more than `LIMIT` are on the way, so memory is bounded and nothing is dropped; other events
-    never wait. A fault of the reporter costs the event it happened on and nothing more; the first is kept in `fault`.
+    never wait. A fault of the reporter costs the event it happened on and nothing more; `close` tells the first on standard error.
     """
 
     def __init__(self, reporter: Reporter, *, on_closed: Callable[[], None] = hang_up) -> None:
@@ -68,6 +69,8 @@ class Bus:
             self._news.notify()
             self._room.notify_all()
         self._thread.join()
+        if self.fault:
+            sys.stderr.write(f"devloop: an event could not be shown: {type(self.fault).__name__}: {self.fault}\n")
 
     def _run(self) -> None:
         written = 0.0

@@ -38,7 +38,6 @@ class Running:
     doing: str = ""
     output: deque[str] = field(default_factory=lambda: deque(maxlen=OUTPUT_LINES))
     told: float = 0.0      # when a reporter that writes rarely last wrote about it
-    told_doing: str = ""
 
 
 class Session:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 
+import pytest
+
 from devloop.events import Event, Notice, StepOutput
 from devloop.report.bus import LIMIT, Bus
 from devloop.report.reporter import OutputClosed
@@ -90,7 +92,7 @@ def test_closing_lets_go_of_who_waits() -> None:
     bus.emit(Notice("late"))
 
 
-def test_a_fault_of_the_reporter_costs_one_event() -> None:
+def test_a_fault_of_the_reporter_costs_one_event_and_is_told_at_the_end(capsys: pytest.CaptureFixture[str]) -> None:
     def then(event: Event) -> None:
         if event == Notice("bad"):
             raise RuntimeError("a fault")
@@ -101,7 +103,7 @@ def test_a_fault_of_the_reporter_costs_one_event() -> None:
         bus.emit(Notice(message))
     bus.close()
     assert recorder.events == [Notice("one"), Notice("bad"), Notice("two")]
-    assert isinstance(bus.fault, RuntimeError)
+    assert capsys.readouterr().err == "devloop: an event could not be shown: RuntimeError: a fault\n"
 
 
 def test_a_closed_output_is_told_once_and_then_nothing_is_written() -> None:
