@@ -13,12 +13,13 @@ from devloop.clients.docker_auth import Credentials
 from devloop.clients.registry_auth import Authorizer, TokenRefused
 from devloop.clients.registry_errors import RegistryUnreachable, refused
 from devloop.clients.registry_http import Answer, Connect, ConnectionLost, Direct, Link, is_here
-from devloop.errors import DevloopError
+from devloop.errors import DevloopError, PublishError
 
 OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 _MANIFESTS = (OCI_MANIFEST, "application/vnd.docker.distribution.manifest.v2+json", "application/vnd.oci.image.index.v1+json",
               "application/vnd.docker.distribution.manifest.list.v2+json")
 _HUB = "registry-1.docker.io"
+_VERSION = "docker-distribution-api-version"
 
 
 @dataclass(frozen=True)
@@ -62,11 +63,7 @@ class Registry:
 
     def ping(self, cancel: Cancel) -> None:
         """Is it a registry, and are we let in?"""
-        answer = self.request("GET", "/v2/", cancel)
-        # macOS' AirPlay answers on port 5000, too
-        if answer.status >= 400 or "docker-distribution-api-version" not in answer.headers:
-            raise refused(self.host, f"what answers there is no registry ({answer.headers.get('server', 'unknown server')})",
-                          status=answer.status, user=self.user)
+        self.expect(self.request("GET", "/v2/", cancel), "", 200)
 
     # --- what is there
 
@@ -120,13 +117,14 @@ class Registry:
                      body: bytes | memoryview = b"", again: bool = False) -> Answer:
         """As `request`, but raises `ConnectionLost` where it cannot be told what has arrived."""
         try:
-            def ask() -> Answer:
-                return self._link.request(method, path, cancel, body=body, again=again,
-                                          headers={**(headers or {}), **self._authorizer.header(repository)})
+            def ask(login: Mapping[str, str]) -> Answer:
+                return self._link.request(method, path, cancel, body=body, again=again, headers={**(headers or {}), **login})
 
-            answer = ask()
-            if answer.status == 401 and self._authorizer.satisfy(answer.headers.get("www-authenticate", ""), repository, cancel):
-                answer = ask()
+            purpose = f"{repository} {'r' if method in ('GET', 'HEAD') else 'w'}"
+            answer = ask(self._authorizer.header(purpose))
+            if answer.status == 401:
+                login = self._authorizer.satisfy(answer.headers.get("www-authenticate", ""), purpose, cancel)
+                answer = ask(login) if login else answer
             return answer
         except TokenRefused as error:
             raise refused(self.host, _said(error.answer), repository=repository, status=error.answer.status, user=self.user) from error
@@ -135,6 +133,10 @@ class Registry:
 
     def expect(self, answer: Answer, repository: str, *statuses: int) -> Answer:
         """The answer, where it has one of these statuses."""
+        if is_here(self.host) and _VERSION not in answer.headers and answer.status != 404:      # macOS' AirPlay has port 5000, too
+            raise PublishError(f"what answers at {self.host} is no registry, but {answer.headers.get('server', 'something unknown').strip()}",
+                               hint="Is the registry's port another one? Port 5000 of a Mac is often AirPlay's: switch that off in System "
+                                    "Settings, General, AirDrop & Handoff.")
         if answer.status in statuses:
             return answer
         raise refused(self.host, _said(answer), repository=repository, status=answer.status, user=self.user)

@@ -35,14 +35,14 @@ class TokenRefused(Exception):
 
 
 class Authorizer:
-    """The Authorization header for each repository of one registry. Safe from every thread."""
+    """The Authorization header for each purpose (a repository, and whether it is written to) at one registry. Safe from every thread."""
 
     def __init__(self, login: Callable[[Cancel], Credentials | None], environ: Mapping[str, str], *, lenient: bool) -> None:
         """`login`: asked whenever the registry wants one that is new. `lenient`: passwords may go over plain HTTP."""
         self._login, self._environ, self._lenient = login, environ, lenient
         self._lock = threading.Lock()
         self._credentials: Credentials | None = None
-        self._headers: dict[str, str] = {}
+        self._headers: dict[str, dict[str, str]] = {}
 
     @property
     def user(self) -> str:
@@ -50,29 +50,27 @@ class Authorizer:
         known = self._credentials or {}
         return known.get("username") or ("(by token)" if known.get("identitytoken") else "")
 
-    def header(self, repository: str) -> dict[str, str]:
-        """What is known to be wanted."""
+    def header(self, purpose: str) -> dict[str, str]:
+        """What was wanted before."""
         with self._lock:
-            value = self._headers.get(repository) or self._headers.get("")
-        return {"Authorization": value} if value else {}
+            return self._headers.get(purpose) or self._headers.get("") or {}
 
-    def satisfy(self, challenge: str, repository: str, cancel: Cancel) -> bool:
-        """Make a header that answers the ``WWW-Authenticate`` challenge. False: there is nothing new to answer with.
+    def satisfy(self, challenge: str, purpose: str, cancel: Cancel) -> dict[str, str]:
+        """A header that answers the ``WWW-Authenticate`` challenge; empty: there is nothing to answer with.
 
         Raises `TokenRefused`, `ConnectionLost`, OSError, `Cancelled`.
         """
         wanted = challenges(challenge)
         known = self._credentials = self._login(cancel)
         if "bearer" in wanted:
-            value, key = f"Bearer {self._token(wanted['bearer'], known, cancel)}", repository
+            value = f"Bearer {self._token(wanted['bearer'], known, cancel)}"
         elif "basic" in wanted and known and known.get("password"):
-            value, key = _basic(known), ""
+            value, purpose = _basic(known), ""
         else:
-            return False
+            return {}
         with self._lock:
-            fresh = self._headers.get(key) != value
-            self._headers[key] = value
-        return fresh
+            self._headers[purpose] = {"Authorization": value}
+            return self._headers[purpose]
 
     def _token(self, wanted: Mapping[str, str], known: Credentials | None, cancel: Cancel) -> str:
         url = urlsplit(wanted.get("realm", ""))

@@ -1,4 +1,8 @@
-"""A blob on its way into a registry, in chunks; after a break it goes on where the registry says it was."""
+"""A blob on its way into a registry, in chunks; after a break it goes on where the registry says it was.
+
+docker's registry until version 2 gives an upload up where the break was within a chunk: its own note of the offset, which the next
+request has to carry, was in the answer that did not come (distribution/distribution: "upload resumed at wrong offset").
+"""
 
 from __future__ import annotations
 
@@ -8,6 +12,7 @@ from urllib.parse import urlencode
 
 from devloop.cancel import Cancel
 from devloop.clients.registry import Registry
+from devloop.clients.registry_errors import RegistryUnreachable
 from devloop.clients.registry_http import Answer, ConnectionLost
 from devloop.errors import DevloopError
 
@@ -64,7 +69,7 @@ class Upload:
         """What of `rest` the registry lacks after a break, as soon as it answers again."""
         for pause in pauses:
             self._cancel.wait(pause)
-            with suppress(ConnectionLost):
+            with suppress(ConnectionLost, RegistryUnreachable):
                 answer = self._expected(self._request("GET", self._location, {}, memoryview(b"")), 204)
                 self._location = self._registry.location(answer) or self._location
                 last = int(answer.headers.get("range", "0-0").rpartition("-")[2])

@@ -55,8 +55,8 @@ def _make(api: docker.APIClient, tag: str, name: str, files: dict[str, bytes]) -
 
 
 def objects() -> list[Object]:
-    registry = {"name": "registry", "image": REGISTRY, "imagePullPolicy": "Never", "command": ["docker-registry", "serve", "/etc/config.yml"],
-                "ports": [{"containerPort": 5000, "protocol": "TCP"}],
+    registry = {"name": "registry", "image": REGISTRY, "imagePullPolicy": "Never",
+                "command": ["docker-registry", "serve", "/etc/config.yml"], "ports": [{"containerPort": 5000, "protocol": "TCP"}],
                 "readinessProbe": {"httpGet": {"path": "/v2/", "port": 5000}, "periodSeconds": 1}}
     proxy = {"name": "registry-proxy", "image": PROXY, "imagePullPolicy": "Never",
              "command": ["sh", "-c", "exec socat TCP-LISTEN:5000,fork,reuseaddr TCP:$REGISTRY_SERVICE_HOST:80"],

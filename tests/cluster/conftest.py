@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import os
 import secrets
-import shutil
 import socket
 import subprocess
-import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -23,6 +21,8 @@ from project import Project
 
 from devloop.clients.kube import Kube
 from devloop.errors import ApiError
+from tests.cluster import registries
+from tests.cluster.registries import build_image, docker_home  # noqa: F401  fixtures
 from tests.cluster.workloads import await_service_account
 
 HERE = Path(__file__).parent
@@ -102,36 +102,8 @@ def docker_processes(docker_api: docker.APIClient) -> Callable[[], list[str]]:
 @pytest.fixture(scope="session")
 def registry(tmp_path_factory: pytest.TempPathFactory, kubeconfig: str) -> Iterator[str]:
     """A real registry, empty at first: its address as images name it (``127.0.0.1:PORT``), plain HTTP, deletes allowed."""
-    program = shutil.which("docker-registry")
-    if not program:
-        pytest.skip("missing: docker-registry (Debian's package of that name)")
-    home = tmp_path_factory.mktemp("registry")
-    address = f"127.0.0.1:{free_port()}"
-    config = home / "config.yml"
-    config.write_text(f"""version: 0.1
-log: {{level: warn, accesslog: {{disabled: true}}}}
-storage: {{filesystem: {{rootdirectory: {home}/data}}, delete: {{enabled: true}}}}
-http: {{addr: {address}}}
-""")
-    with (home / "log").open("wb") as log, subprocess.Popen([program, "serve", config], stdout=log, stderr=log) as process:
-        try:
-            _await_port(address, process, home / "log")
-            yield address
-        finally:
-            process.terminate()
-
-
-def _await_port(address: str, process: subprocess.Popen[bytes], log: Path) -> None:
-    host, _, port = address.partition(":")
-    for _ in range(TRIES):
-        assert process.poll() is None, f"docker-registry ended:\n{log.read_text()}"
-        try:
-            socket.create_connection((host, int(port))).close()
-        except ConnectionRefusedError:
-            time.sleep(0.05)
-        else:
-            return
-    raise TimeoutError(f"docker-registry does not listen on {address}:\n{log.read_text()}")
+    with registries.registry(tmp_path_factory.mktemp("registry")) as address:
+        yield address
 
 
 @pytest.fixture

@@ -50,6 +50,9 @@ class CuttableProxy:
         with self._lock:
             self._silent |= {end for pair in self._pairs for end in pair}
 
+    def passing(self, data: bytes, sink: socket.socket) -> None:
+        """These bytes are about to be sent on; for subclasses."""
+
     def _accept(self) -> None:
         while True:
             try:
@@ -72,6 +75,7 @@ class CuttableProxy:
         with suppress(OSError):
             while data := source.recv(1 << 16):
                 if source not in self._silent:
+                    self.passing(data, sink)
                     sink.sendall(data)
         for end in (source, sink):
             with suppress(OSError):

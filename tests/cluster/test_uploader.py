@@ -1,0 +1,161 @@
+"""Our own uploader: from the real Engine's store to real registries, over ways that break."""
+
+from __future__ import annotations
+
+import os
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import docker
+import pytest
+
+from devloop.cancel import Cancel
+from devloop.clients.registry import Registry
+from devloop.errors import Cancelled, PublishError
+from devloop.model import BuiltImage
+from devloop.publish.meter import Meter
+from devloop.publish.uploader import Uploader
+from tests.cluster.registries import Home, Route, free_address, registry
+
+pytestmark = pytest.mark.cluster
+
+
+class Uploads:
+    """An uploader through a `Route`."""
+
+    def __init__(self, home: Home, address: str) -> None:
+        self.registry = Registry(address, {})
+        self.uploader = Uploader(home.engine(), self.registry)
+
+    def upload(self, image: BuiltImage, cancel: Cancel | None = None) -> str:
+        meter = Meter(image.artifact, lambda _: None)
+        return self.uploader.upload(image.image_id, image.artifact, image.ref.tag, meter, cancel or Cancel())
+
+    def __enter__(self) -> Uploads:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.registry.close()
+
+
+def pulled_id(api: docker.APIClient, name: str) -> str:
+    """The id of the image that the Engine gets for this name."""
+    said = list(api.pull(name, stream=True, decode=True))
+    assert not [m for m in said if "error" in m], said
+    found = api.inspect_image(name)["Id"]
+    api.remove_image(name)
+    return str(found)
+
+
+def test_of_a_300_mb_image_with_a_change_of_1_mb_that_1_mb_is_sent(tmp_path, docker_home, build_image, docker_api):
+    base = build_image("big", run="RUN dd if=/dev/urandom of=/big bs=1M count=300 2>/dev/null\n")
+    one, other = (build_image("hello-web", os.urandom(1_000_000), base=str(base.ref)) for _ in range(2))
+    with registry(tmp_path / "registry") as address, Route(address) as route, Uploads(docker_home, route.address) as up:
+        up.upload(one)
+        first, route.sent = route.sent, 0
+        digest = up.upload(other)
+        second, route.sent = route.sent, 0
+        assert up.upload(other) == digest
+        third = route.sent
+        assert pulled_id(docker_api, f"{address}/hello-web@{digest}") == other.image_id
+
+    assert 315_000_000 < first < 320_000_000
+    assert 1_000_000 < second < 1_030_000
+    assert third < 1000
+
+
+def test_a_layer_of_the_same_size_as_another_is_not_taken_for_it(tmp_path, docker_home, build_image, docker_api):
+    """Old Engines' archives do not say which layer is which before their end."""
+    base = build_image("base", b"a" * 3000)
+    one, other = build_image("hello-web", b"b" * 3000, base=str(base.ref)), build_image("hello-web", b"c" * 3000, base=str(base.ref))
+    with registry(tmp_path / "registry") as address, Uploads(docker_home, address) as up:
+        for image in (base, one, other):
+            assert pulled_id(docker_api, f"{address}/{image.artifact}@{up.upload(image)}") == image.image_id
+
+
+def test_a_layer_that_two_images_share_is_sent_once_even_at_the_same_time(tmp_path, docker_home, build_image, docker_api):
+    base = build_image("big", os.urandom(30_000_000))
+    images = [build_image(name, name.encode(), base=str(base.ref)) for name in ("hello-web", "hello-api", "hello-job")]
+    with registry(tmp_path / "registry") as address, Route(address) as route, Uploads(docker_home, route.address) as up:
+        with ThreadPoolExecutor(3) as pool:
+            digests = list(pool.map(up.upload, images))
+        for image, digest in zip(images, digests, strict=True):
+            assert pulled_id(docker_api, f"{address}/{image.artifact}@{digest}") == image.image_id
+
+    assert 32_000_000 < route.sent < 32_300_000
+
+
+def test_after_a_break_the_upload_goes_on_where_it_was(tmp_path, docker_home, build_image, docker_api):
+    image = build_image("hello-web", os.urandom(40_000_000))
+    with registry(tmp_path / "registry") as address, Route(address, 20_000_000, b"PATCH") as route, \
+            Uploads(docker_home, route.address) as up:
+        digest = up.upload(image)
+        assert pulled_id(docker_api, f"{address}/hello-web@{digest}") == image.image_id
+
+    assert route.cuts == 1
+    assert route.sent < 43_000_000
+
+
+def test_after_a_break_that_the_registry_does_not_forgive_only_that_layer_is_sent_again(tmp_path, docker_home, build_image, docker_api):
+    image = build_image("hello-web", os.urandom(20_000_000), os.urandom(30_000_000))
+    with registry(tmp_path / "registry") as address, Route(address, 45_000_000) as route, Uploads(docker_home, route.address) as up:
+        digest = up.upload(image)
+        assert pulled_id(docker_api, f"{address}/hello-web@{digest}") == image.image_id
+
+    assert route.cuts == 1
+    assert route.sent < 85_000_000
+
+
+def test_a_registry_that_was_restarted_empty_meanwhile_gets_everything(tmp_path, docker_home, build_image, docker_api):
+    image = build_image("hello-web", os.urandom(30_000_000))
+    address = free_address()
+    restarted = threading.Event()
+
+    class Restarting(Route):
+        def passing(self, data: bytes, sink: object) -> None:
+            super().passing(data, sink)        # type: ignore[arg-type]
+            if self.sent > 15_000_000 and not restarted.is_set():
+                restarted.set()
+                first.__exit__(None, None, None)
+                second.__enter__()
+                self.cut()
+
+    first, second = registry(tmp_path / "first", address), registry(tmp_path / "second", address)
+    first.__enter__()
+    try:
+        with Restarting(address) as route, Uploads(docker_home, route.address) as up:
+            digest = up.upload(image)
+            assert pulled_id(docker_api, f"{address}/hello-web@{digest}") == image.image_id
+    finally:
+        (second if restarted.is_set() else first).__exit__(None, None, None)
+
+    assert restarted.is_set()
+
+
+@pytest.mark.parametrize("silent", [False, True], ids=["while sending", "while nothing answers"])
+def test_cancelling_ends_an_upload_at_once(tmp_path, docker_home, build_image, silent):
+    image = build_image("hello-web", os.urandom(30_000_000))
+    cancel = Cancel()
+
+    class Cancelling(Route):
+        def passing(self, data: bytes, sink: object) -> None:
+            super().passing(data, sink)        # type: ignore[arg-type]
+            if self.sent > 10_000_000:
+                if silent:
+                    self.silence()
+                threading.Thread(target=cancel.cancel, args=("a newer save",)).start()
+
+    with registry(tmp_path / "registry") as address, Cancelling(address) as route, Uploads(docker_home, route.address) as up, \
+            pytest.raises(Cancelled, match="a newer save"):
+        up.upload(image, cancel)
+
+    assert [t.name for t in threading.enumerate() if t.name.startswith(("upload", "look"))] == []
+
+
+def test_an_image_that_is_gone_is_told(tmp_path, docker_home, build_image, docker_api):
+    image = build_image("hello-web", b"one")
+    docker_api.remove_image(str(image.ref))
+    with registry(tmp_path / "registry") as address, Uploads(docker_home, address) as up, \
+            pytest.raises(PublishError, match=f"the image {image.image_id} is no longer in the Docker Engine"):
+        up.upload(image)
+    docker_api.tag("busybox:1.36", image.ref.repository, image.ref.tag)      # for the fixture to remove
