@@ -27,7 +27,7 @@ from devloop.forward import Forwarder
 from devloop.pods import Pods, ready
 
 MEGABYTES = 200
-CONNECTIONS = 100
+CONNECTIONS = 50
 AT_ONCE = 8
 
 

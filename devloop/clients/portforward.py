@@ -22,7 +22,8 @@ from devloop.clients.channels import ChannelStream
 from devloop.clients.duplex import Duplex, NotConnected, PodRef
 from devloop.clients.kube import Endpoint, Kube
 from devloop.clients.spdy import Spdy
-from devloop.clients.spdypool import Pool, PooledStream, Tasks
+from devloop.clients.spdypool import Pool, PooledStream
+from devloop.clients.tasks import Tasks
 from devloop.clients.upgrade import Refused, Wire, upgrade
 from devloop.clients.websocket import WebSocket, WebSocketWire, connect
 from devloop.errors import ApiError, UnreachableError
@@ -75,7 +76,8 @@ class KubeDialer:
 
     async def _negotiate(self, pod: PodRef, port: int) -> Duplex:
         first: Refused | None = None
-        for way in self._ways or await self._aside(self._suitable):
+        self._ways = self._ways or await self._aside(self._suitable)
+        for way in self._ways:
             try:
                 stream = await self._open(way, pod, port)
             except Refused as refused:
@@ -143,7 +145,7 @@ class KubeDialer:
                 pool.trim()
 
     def _mapped(self, refused: Refused) -> Exception:
-        if _about_pod(refused):
+        if _about_pod(refused) or refused.status in (429, 502, 503, 504):
             return NotConnected(refused.reason)
         where = f"context '{self._kube.context}'"
         if refused.status == 401:
@@ -151,7 +153,7 @@ class KubeDialer:
                                     hint="Log in again as your cluster asks for it, then see whether 'kubectl get pods' works.")
         if refused.status == 403:
             return ApiError(f"forwarding is not allowed: {refused.reason}", status=403, reason="Forbidden", body={},
-                            hint="It takes the right to 'create' (old clusters: also to 'get') pods/portforward.")
+                            hint="It takes the right to 'create' pods/portforward, and for websockets to 'get' it.")
         return UnreachableError(f"the API server {self._kube.server} ({where}) does not forward ports: {refused}",
                                 hint="Is there a proxy or gateway on the way that lets neither websockets nor SPDY pass?")
 
@@ -162,4 +164,4 @@ def _path(pod: PodRef) -> str:
 
 def _about_pod(refused: Refused) -> bool:
     """Whether the pod's state is the reason: no container yet (500), no node yet (400), gone (404). Else it is the protocol, or us."""
-    return refused.status in (404, 500, 502, 503, 504) or (refused.status == 400 and "host assigned" in refused.reason)
+    return refused.status in (404, 500) or (refused.status == 400 and "host assigned" in refused.reason)

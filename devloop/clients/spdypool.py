@@ -4,35 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable, Coroutine
-from typing import Any
+from collections.abc import Awaitable, Callable
 
 from devloop.clients.spdy import Spdy, SpdyStream
-from devloop.clients.upgrade import Refused
-from devloop.errors import DevloopError
+from devloop.clients.tasks import Tasks
 
 DIALS = 8                 # at once to one pod; who waits takes a connection that another is done with, if that comes first
 IDLE = 8                  # connections kept for the next
 SETTLE_TIMEOUT = 2.0
-
-
-class Tasks:
-    """Tasks that run on their own and end together."""
-
-    def __init__(self) -> None:
-        self._running: set[asyncio.Task[None]] = set()
-
-    def start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        task = asyncio.create_task(work)
-        self._running.add(task)
-        task.add_done_callback(self._running.discard)
-        return task
-
-    async def stop(self) -> None:
-        running = list(self._running)
-        for task in running:
-            task.cancel()
-        await asyncio.gather(*running, return_exceptions=True)
 
 
 class Pool:
@@ -77,9 +56,12 @@ class Pool:
             self._idle.append(spdy)
 
     def trim(self) -> None:
-        """One less, until one is left: what a burst needed goes after a while."""
+        """Called now and then: one less, until one is left, since a burst is over some time; and only those that still answer."""
         if len(self._idle) > 1:
             self._idle.pop(0).wire.close()
+        idle, self._idle = self._idle, []
+        for spdy in idle:
+            self.settle(spdy)
 
     def close(self) -> None:
         self._closed = True
@@ -109,8 +91,7 @@ class Pool:
     async def _dialled(self) -> None:
         try:
             spdy = await self._connect()
-        except (Refused, DevloopError) as error:
-            # the same would be said to all who wait
+        except Exception as error:  # noqa: BLE001 - it is raised where the connection is waited for, by all: they would hear the same
             while self._waiting:
                 future = self._waiting.popleft()
                 if not future.done():
@@ -125,8 +106,8 @@ class Pool:
 class PooledStream(SpdyStream):
     """Closing gives the connection back, where the server has ended its part in order."""
 
-    def __init__(self, spdy: Spdy, port: int, pool: Pool) -> None:
-        super().__init__(spdy, port)
+    def __init__(self, spdy: Spdy, port: int, silence: float, pool: Pool) -> None:
+        super().__init__(spdy, port, silence)
         self._pool = pool
 
     def close(self) -> None:

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from devloop.clients.duplex import Dialer
 from devloop.clients.kube import Kube
 from devloop.clients.portforward import KubeDialer
-from devloop.clients.spdypool import Tasks
+from devloop.clients.tasks import Tasks
 from devloop.config.models import PortForward
 from devloop.errors import ApiError, UnreachableError
 from devloop.events import Emit, ForwardChanged, Notice
@@ -154,7 +154,8 @@ class _Forward:
         self._changed("closed")
 
     def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._connections.start(Relay(reader, writer, self._route, self._dialer, self._failed).run())
+        relay = self._connections.start(Relay(reader, writer, self._route, self._dialer, self._failed).run())
+        relay.add_done_callback(lambda _: writer.transport.abort())     # also where it was cancelled before it began
 
     def _update(self, candidates: Sequence[Candidate], nothing: str) -> None:
         for uid in self._route.update(candidates, nothing):
