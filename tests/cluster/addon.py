@@ -3,11 +3,16 @@ Service (80 to 5000) and, on each node, a proxy to that at port 5000."""
 
 from __future__ import annotations
 
+import fcntl
 import io
 import re
 import shutil
 import subprocess
 import tarfile
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import docker
@@ -18,6 +23,7 @@ from devloop.errors import ApiError
 from devloop.model import Object
 
 NAMESPACE = "kube-system"
+TRIES = 600     # of 50 ms
 REGISTRY, PROXY = "devloop-test-addon/registry:1", "devloop-test-addon/proxy:1"
 _LABELS = {"kubernetes.io/minikube-addons": "registry"}
 _CONFIG = """version: 0.1
@@ -27,14 +33,9 @@ http: {addr: ":5000"}
 """
 
 
-def make_images(api: docker.APIClient) -> None:
+def _make_images(api: docker.APIClient) -> None:
     _make(api, REGISTRY, "docker-registry", {"etc/config.yml": _CONFIG.encode()})
     _make(api, PROXY, "socat", {})
-
-
-def remove_images(api: docker.APIClient) -> None:
-    for image in (REGISTRY, PROXY):
-        api.remove_image(image, force=True)
 
 
 def _make(api: docker.APIClient, tag: str, name: str, files: dict[str, bytes]) -> None:
@@ -77,17 +78,46 @@ def _workload(kind: str, name: str, labels: dict[str, str], container: Object, *
             "spec": {**spec, "selector": {"matchLabels": labels}, "template": {"metadata": {"labels": labels}, "spec": pod}}}
 
 
-def create(kube: Kube) -> None:
-    for obj in objects():
-        path = kube.resource(obj["apiVersion"], obj["kind"]).path(NAMESPACE)
-        kube.request("POST", path, body=obj)
+def pods(kube: Kube, *, of: str = "") -> list[Object]:
+    """The addon's pods that are there, those that end included."""
+    selector = f"kubernetes.io/minikube-addons=registry{',' + of if of else ''}"
+    return list(kube.get(f"/api/v1/namespaces/{NAMESPACE}/pods", labelSelector=selector)["items"])
 
 
-def delete(kube: Kube) -> None:
-    for obj in objects():
+@contextmanager
+def alone() -> Iterator[None]:
+    """No other test run has the addon meanwhile."""
+    with Path(tempfile.gettempdir(), "devloop-test-addon.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+@contextmanager
+def deployed(kube: Kube, api: docker.APIClient) -> Iterator[None]:
+    """The addon, in the cluster until the end. One test run at a time has it: it is where minikube has it, and a node has one port 5000."""
+    with alone():
+        _make_images(api)
         try:
-            kube.request("DELETE", kube.resource(obj["apiVersion"], obj["kind"]).path(NAMESPACE, obj["metadata"]["name"]),
-                         query={"propagationPolicy": "Background"})
+            for obj in objects():
+                kube.request("POST", kube.resource(obj["apiVersion"], obj["kind"]).path(NAMESPACE), body=obj)
+            yield
+        finally:
+            _delete(kube)
+            for image in (REGISTRY, PROXY):
+                api.remove_image(image, force=True)
+
+
+def _delete(kube: Kube) -> None:
+    """And wait for the pods: the next one wants the port."""
+    for obj in objects():
+        path = kube.resource(obj["apiVersion"], obj["kind"]).path(NAMESPACE, obj["metadata"]["name"])
+        try:
+            kube.request("DELETE", path, query={"propagationPolicy": "Background"})
         except ApiError as error:
             if error.status != 404:
                 raise
+    for _ in range(TRIES):
+        if not pods(kube):
+            return
+        time.sleep(0.05)
+    raise TimeoutError("the addon's pods do not go")

@@ -11,7 +11,7 @@ import secrets
 import socket
 import subprocess
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 
 import docker
@@ -21,7 +21,7 @@ from project import Project
 
 from devloop.clients.kube import Kube
 from devloop.errors import ApiError
-from tests.cluster import registries
+from tests.cluster import addon, registries
 from tests.cluster.registries import build_image, docker_home  # noqa: F401  fixtures
 from tests.cluster.workloads import await_service_account
 
@@ -104,6 +104,13 @@ def registry(tmp_path_factory: pytest.TempPathFactory, kubeconfig: str) -> Itera
     """A real registry, empty at first: its address as images name it (``127.0.0.1:PORT``), plain HTTP, deletes allowed."""
     with registries.registry(tmp_path_factory.mktemp("registry")) as address:
         yield address
+
+
+@pytest.fixture(scope="module")
+def registry_addon(kube: Kube) -> Iterator[None]:
+    """minikube's registry addon is in the cluster; its nodes pull from it as ``localhost:5000``."""
+    with closing(docker.APIClient(base_url=os.environ.get("DOCKER_HOST"), version="auto")) as api, addon.deployed(kube, api):
+        yield
 
 
 @pytest.fixture
