@@ -52,10 +52,11 @@ def execute(engine: DockerEngine, container: Container, argv: Sequence[str], can
         execution = cast(Any, engine.connected()).exec_create(container.id, list(argv), stdin=stdin is not None)["Id"]
     request = json.dumps({"Detach": False, "Tty": False})
     said: dict[int, list[bytes]] = {1: [], 2: []}
-    headers = {"Content-Type": "application/json"}
+    headers = {"Content-Type": "application/json", "Content-Length": str(len(request))}
     with engine.mapped(), engine.connection("POST", f"/exec/{execution}/start", cancel, headers=headers) as (connection, prepared):
+        sock = connection.sock       # the connection itself lets go of it once the answer has begun
         connection.request("POST", prepared.path_url, request, headers=cast(Any, prepared.headers), preload_content=False)
-        with engine.answer(connection) as response, _feeding(connection.sock, stdin):
+        with engine.answer(connection) as response, _feeding(sock, stdin):
             while header := response.read(_HEADER):
                 said.setdefault(header[0], []).append(response.read(int.from_bytes(header[4:])))
     with engine.mapped():
@@ -83,8 +84,9 @@ def _feeding(sock: socket.socket, chunks: Iterable[bytes] | None) -> Iterator[No
                     break
         except BaseException as error:  # noqa: BLE001  raised again in the reading thread
             failed.append(error)
-        with suppress(OSError):
-            sock.shutdown(socket.SHUT_WR)
+        finally:
+            with suppress(OSError):
+                sock.shutdown(socket.SHUT_WR)
 
     thread = threading.Thread(target=feed, args=(iter(chunks),), name="exec-stdin", daemon=True)
     thread.start()

@@ -11,6 +11,7 @@ from devloop.clients.kube import Kube
 from devloop.errors import ApiError, PublishError
 from devloop.events import Emit
 from devloop.model import BuiltImage, Object, PublishedImage
+from devloop.publish.built import check_built
 
 ONE_MACHINE = ("docker-desktop", "rancher-desktop", "colima", "orbstack")
 """Clusters in a virtual machine that holds a single Engine: if the kernel is the same, the Engine is, too."""
@@ -37,10 +38,7 @@ class SharedEngine:
                 self._prove()
                 self._proven = True
         cancel.check()
-        there = self._engine.image_id(image.ref)
-        if there != image.image_id:
-            raise PublishError(f"{image.ref} is no longer in the Docker Engine as it was built ({image.image_id}, now: {there or 'none'})",
-                               hint="Something removed or replaced it meanwhile. Build again.")
+        check_built(self._engine, image)
         return PublishedImage(image.artifact, image.ref, local_only=True)
 
     def _prove(self) -> None:

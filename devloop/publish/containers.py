@@ -1,0 +1,123 @@
+"""Nodes that are containers of the very Engine that builds, with a containerd in each: kind's and k3d's.
+
+Their command lines save the image to a temporary file and read that into the nodes. Here the Engine's stream goes into the nodes
+directly: no file, no other program to install, no failure that is called a success (k3d #1484).
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+from devloop.cancel import Cancel
+from devloop.clients.docker import DockerEngine
+from devloop.clients.docker_containers import Container, execute, feedable, labelled
+from devloop.clients.docker_images import save
+from devloop.clients.tools import last
+from devloop.errors import PublishError
+from devloop.events import Emit, Notice
+from devloop.model import BuiltImage
+from devloop.publish.built import check_built
+from devloop.publish.meter import Meter
+from devloop.publish.saved import chunks
+from devloop.publish.tee import tee
+
+CTR = ("ctr", "-n", "k8s.io")
+
+# Without --all-platforms: of an image for several platforms, Docker saves those that it has (kind #3795). Not unpacked: Kubernetes'
+# part of containerd does that when a container starts, with the snapshotter that it uses.
+IMPORT = (*CTR, "images", "import", "--no-unpack", "-")
+
+
+@dataclass(frozen=True)
+class Maker:
+    """A tool that makes clusters of containers: its labels for the cluster and for a node's role, and the roles that run pods."""
+
+    tool: str
+    cluster: str
+    role: str
+    roles: Sequence[str]
+
+
+class ContainerNodes:
+    """A `Loader` for one cluster."""
+
+    patience = 10.0
+
+    def __init__(self, engine: DockerEngine, maker: Maker, cluster: str) -> None:
+        self._engine, self._maker, self._cluster = engine, maker, cluster
+        self._lock = threading.Lock()
+        self._containers: dict[str, Container] = {}
+        self._told: set[str] = set()
+
+    @property
+    def reason(self) -> str:
+        return f"images are loaded from the Docker Engine into the nodes of {self}, which run in it"
+
+    @property
+    def usable(self) -> bool:
+        """Whether the cluster's nodes are in this Engine, and can be fed."""
+        return feedable(self._engine) and bool(self._found())
+
+    def nodes(self, emit: Emit, cancel: Cancel) -> Sequence[str]:
+        containers = self._found()
+        stopped = [c.name for c in containers if not c.running]
+        running = {c.name: c for c in containers if c.running}
+        if not running:
+            raise PublishError(f"no node of {self} runs in the Docker Engine at {self._engine.endpoint}",
+                               hint=f"Start it: docker start {' '.join(stopped)}" if stopped else "Is the right docker context chosen?")
+        with self._lock:
+            self._containers = running
+            news = [name for name in stopped if name not in self._told]
+            self._told.update(news)
+        for name in news:
+            emit(Notice(f"node '{name}' is stopped and does not get the images", hint=f"Start it: docker start {name}", level="warning"))
+        return list(running)
+
+    def lacks(self, node: str, image: BuiltImage, cancel: Cancel) -> str:
+        name = f"{image.ref.canonical}:{image.ref.tag}"
+        listed = execute(self._engine, self._containers[node], (*CTR, "images", "ls", f"name=={name}", f"name=={image.image_id}"), cancel)
+        if listed.code:
+            return f"its containerd does not answer: {last(listed.errors) or last(listed.output)}"
+        digests = {line.split()[0]: line.split()[2] for line in listed.output.splitlines()[1:]}
+        if not (digest := digests.get(name)):
+            return "it has no such image"
+        # the Engine's id is this digest with the containerd image store; else it is the config's, under which Kubernetes' part of
+        # containerd lists new images, but not one that takes the name of another
+        if digest in (image.image_id, digests.get(image.image_id)) or self._config(node, digest, cancel) == image.image_id:
+            return ""
+        return f"it has another image of that name ({digest})"
+
+    def _config(self, node: str, digest: str, cancel: Cancel) -> str:
+        """The digest of the image's config, by its manifest; empty where there is none."""
+        manifest = execute(self._engine, self._containers[node], (*CTR, "content", "get", digest), cancel)
+        return str((json.loads(manifest.output).get("config") or {}).get("digest", "")) if manifest.code == 0 else ""
+
+    def load(self, nodes: Sequence[str], image: BuiltImage, meter: Meter, cancel: Cancel) -> Mapping[str, str]:
+        check_built(self._engine, image)
+        meter.expect(int(self._engine.image(image.image_id).get("Size", 0)))
+        complaints: dict[str, str] = {}
+
+        def into(node: str, tar: Iterable[bytes]) -> None:
+            done = execute(self._engine, self._containers[node], IMPORT, cancel, tar)
+            if done.code:
+                complaints[node] = f"'docker exec {node} {' '.join(IMPORT)}' ended with exit code {done.code}: {last(done.errors)}"
+
+        with save(self._engine, str(image.ref), cancel) as stream:
+            tee(chunks(stream, meter), [partial(into, node) for node in nodes], "load")
+        return complaints
+
+    def hint(self, complaint: str) -> str:
+        if "no space left" in complaint:
+            return "The machine's disk is full: docker system prune frees what is not used."
+        return "See what its log says: docker logs NODE. A node that is broken is mended by making the cluster anew."
+
+    def _found(self) -> list[Container]:
+        found = labelled(self._engine, f"{self._maker.cluster}={self._cluster}")
+        return [container for container in found if container.labels.get(self._maker.role) in self._maker.roles]
+
+    def __str__(self) -> str:
+        return f"{self._maker.tool} cluster '{self._cluster}'"

@@ -1,0 +1,132 @@
+"""Images into nodes that are containers: through the Engine, without any tool."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+import docker
+import pytest
+from standins.nodes import Nodes
+
+from devloop.cancel import Cancel
+from devloop.clients.docker import DockerEngine
+from devloop.clients.kube import Kube
+from devloop.errors import Cancelled, PublishError
+from devloop.events import Event, Notice, StepFinished
+from devloop.model import BuiltImage, ImageRef, PublishedImage
+from devloop.publish import k3d, kind
+from devloop.publish.loading import LoadedNodes
+
+pytestmark = pytest.mark.cluster
+BOTH = pytest.mark.parametrize("tool", ["kind", "k3d"])
+
+Make = Callable[[str, int], Nodes]
+
+
+def route(tool: str, engine: DockerEngine, kube: Kube, nodes: Nodes) -> LoadedNodes:
+    return {"kind": kind, "k3d": k3d}[tool].publisher(engine, kube, nodes.cluster)
+
+
+def finished(events: list[Event]) -> list[bool]:
+    return [event.cached for event in events if isinstance(event, StepFinished)]
+
+
+@BOTH
+def test_every_node_has_the_image_and_what_is_there_is_not_sent_again(
+        tool: str, make_nodes: Make, engine: DockerEngine, kube: Kube, image: BuiltImage) -> None:
+    nodes, events = make_nodes(tool, 3), list[Event]()
+    way = route(tool, engine, kube, nodes)
+    assert "from the Docker Engine" in way.reason
+    assert way.publish(image, events.append, Cancel()) == PublishedImage("web", image.ref, local_only=True)
+    assert all({f"docker.io/library/{image.ref}", image.image_id} <= nodes.images(name) for name in nodes.names)
+    way.publish(image, events.append, Cancel())
+    assert finished(events) == [False, True]
+
+
+def test_a_node_that_lacks_it_gets_it_again(make_nodes: Make, engine: DockerEngine, kube: Kube, image: BuiltImage) -> None:
+    nodes, events = make_nodes("kind", 2), list[Event]()
+    way = route("kind", engine, kube, nodes)
+    way.publish(image, events.append, Cancel())
+    nodes.run(nodes.names[1], "/usr/bin/ctr", "-n", "k8s.io", "images", "rm", f"docker.io/library/{image.ref}")
+    way.publish(image, events.append, Cancel())
+    assert f"docker.io/library/{image.ref}" in nodes.images(nodes.names[1])
+    assert finished(events) == [False, False]
+
+
+def test_another_image_of_that_name_gives_way(make_nodes: Make, engine: DockerEngine, kube: Kube, image: BuiltImage,
+                                              docker_api: docker.APIClient) -> None:
+    nodes, events = make_nodes("kind", 1), list[Event]()
+    way = route("kind", engine, kube, nodes)
+    way.publish(image, events.append, Cancel())
+    docker_api.tag("busybox:1.36", image.ref.repository, image.ref.tag, force=True)
+    other = BuiltImage("web", image.ref, docker_api.inspect_image("busybox:1.36")["Id"])
+    way.publish(other, events.append, Cancel())
+    way.publish(other, events.append, Cancel())
+    assert finished(events) == [False, False, True]
+
+
+def test_what_a_node_says_is_told(make_nodes: Make, engine: DockerEngine, kube: Kube, image: BuiltImage) -> None:
+    nodes = make_nodes("k3d", 2)
+    way = route("k3d", engine, kube, nodes)
+    nodes.break_(nodes.names[1], "echo ctr: write: no space left on device >&2; exit 1")
+    with pytest.raises(PublishError) as caught:
+        way.publish(image, print, Cancel())
+    node = nodes.names[1]
+    assert caught.value.message.startswith(f"{image.ref} did not get into node '{node}': 'docker exec {node} ctr -n k8s.io images import ")
+    assert caught.value.message.endswith("ended with exit code 1: ctr: write: no space left on device")
+    assert "disk is full" in caught.value.hint
+    assert f"docker.io/library/{image.ref}" in nodes.images(nodes.names[0])      # one that fails does not hold up the others
+
+
+def test_a_load_that_claims_success_is_not_believed(make_nodes: Make, engine: DockerEngine, kube: Kube, image: BuiltImage) -> None:
+    nodes = make_nodes("kind", 1)
+    nodes.break_(nodes.names[0], "exec cat >/dev/null")
+    way = route("kind", engine, kube, nodes)
+    way._loader.patience = 0.3      # type: ignore[misc]
+    with pytest.raises(PublishError, match="it has no such image"):
+        way.publish(image, print, Cancel())
+
+
+def test_a_stopped_node_is_told_once_and_does_without(make_nodes: Make, engine: DockerEngine, kube: Kube, image: BuiltImage) -> None:
+    nodes, events = make_nodes("kind", 2), list[Event]()
+    nodes.stop(nodes.names[1])
+    way = route("kind", engine, kube, nodes)
+    way.publish(image, events.append, Cancel())
+    way.publish(image, events.append, Cancel())
+    told = [event for event in events if isinstance(event, Notice)]
+    assert [(nodes.names[1] in notice.message, notice.hint) for notice in told] == [(True, f"Start it: docker start {nodes.names[1]}")]
+    nodes.stop(nodes.names[0])
+    with pytest.raises(PublishError, match="no node of kind cluster") as caught:
+        way.publish(image, print, Cancel())
+    assert f"docker start {nodes.names[0]} {nodes.names[1]}" in caught.value.hint
+
+
+def test_an_image_that_is_gone_is_no_success(make_nodes: Make, engine: DockerEngine, kube: Kube, image: BuiltImage) -> None:
+    way = route("kind", engine, kube, make_nodes("kind", 1))
+    with pytest.raises(PublishError, match="devloop-test-never-built:1 is no longer in the Docker Engine as it was built"):
+        way.publish(BuiltImage("web", ImageRef("devloop-test-never-built", "1"), image.image_id), print, Cancel())
+
+
+def test_cancelling_ends_a_load_at_once(make_nodes: Make, engine: DockerEngine, kube: Kube, image: BuiltImage) -> None:
+    nodes = make_nodes("kind", 2)
+    nodes.break_(nodes.names[1], "touch /begun; exec sleep 1000")
+    cancel, begun = Cancel(), threading.Event()
+    with ThreadPoolExecutor(1) as pool:
+        running = pool.submit(route("kind", engine, kube, nodes).publish, image, print, cancel)
+        for _ in range(400):
+            if nodes.run(nodes.names[1], "test", "-e", "/begun")[0] == 0:
+                begun.set()
+                break
+        assert begun.is_set()
+        cancel.cancel("a newer save")
+        with pytest.raises(Cancelled, match="a newer save"):
+            running.result(10)
+
+
+def test_nodes_of_other_clusters_and_their_balancers_are_none_of_ours(make_nodes: Make, engine: DockerEngine, kube: Kube,
+                                                                       image: BuiltImage) -> None:
+    ours, others = make_nodes("kind", 1), make_nodes("kind", 1)
+    route("kind", engine, kube, ours).publish(image, print, Cancel())
+    assert f"docker.io/library/{image.ref}" not in others.images(others.names[0])
