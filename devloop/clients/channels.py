@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
-
 from devloop.clients.duplex import Broken
-from devloop.clients.spdy import failure
+from devloop.clients.spdy import Silence, failure
 from devloop.clients.websocket import WebSocket
 
 AFTER_EOF = 30.0          # how long a silent pod may still have something to say after our end, which it cannot see
@@ -21,8 +19,7 @@ class ChannelStream:
         self._websocket = websocket
         self._greeted: set[int] = set()       # the first message of a channel repeats the port
         self._text = b""
-        self._timer: asyncio.TimerHandle | None = None
-        self._done_writing = False
+        self._silence = Silence(AFTER_EOF, websocket.wire.close)
 
     async def read(self) -> bytes:
         parts: list[bytes] = []
@@ -37,9 +34,9 @@ class ChannelStream:
                     elif payload:
                         parts.append(payload)
         except OSError as error:
-            if not self._done_writing:
+            if not self._silence.awaited:
                 raise Broken("the connection to the cluster broke") from error
-        self._wait_for_more()
+        self._silence.broken()
         if self._text and not parts:
             raise failure(self._text.decode(errors="replace"))
         return b"".join(parts)
@@ -52,16 +49,8 @@ class ChannelStream:
             raise Broken("the connection to the cluster broke") from error
 
     def write_eof(self) -> None:
-        self._done_writing = True
-        self._wait_for_more()
-
-    def _wait_for_more(self) -> None:
-        if self._timer:
-            self._timer.cancel()
-        if self._done_writing:
-            self._timer = asyncio.get_running_loop().call_later(AFTER_EOF, self._websocket.wire.close)
+        self._silence.wait()
 
     def close(self) -> None:
-        if self._timer:
-            self._timer.cancel()
+        self._silence.stop()
         self._websocket.wire.close()

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 
 @dataclass(frozen=True)
 class PodRef:
-    """One pod. `uid`: a StatefulSet's next pod has the same name."""
+    """One pod. `uid`: a StatefulSet's next pod has the same name.
+
+    `half_closes`: its container runtime tells the program that we have said all and may still be answered. Docker's does; containerd
+    and CRI-O do not, and cut the answer off a second later.
+    """
 
     namespace: str
     name: str
     uid: str
+    half_closes: bool = field(default=False, compare=False)     # known only when a container was made
 
 
 class NotConnected(Exception):

@@ -32,16 +32,21 @@ T = TypeVar("T")
 Way = Literal["tunnel", "spdy", "channels"]
 TUNNEL = "SPDY/3.1+portforward.k8s.io"
 CHANNELS = "v4.channel.k8s.io"
+SILENCE = 10.0            # that long a pod may have nothing to say before its answer to all we had to say is taken for whole
 PING_SECONDS = 20.0       # load balancers take connections for idle after a minute or more
 
 
 class KubeDialer:
-    """A `Dialer` for one cluster. `ways`: what to try, best first; by default the cluster's version decides."""
+    """A `Dialer` for one cluster. `ways`: what to try, best first; by default the cluster's version decides.
 
-    def __init__(self, kube: Kube, ways: Sequence[Way] = ()) -> None:
+    `silence`: where the pod's runtime cuts its answer off once it is told our end, that is told after so many silent seconds.
+    """
+
+    def __init__(self, kube: Kube, ways: Sequence[Way] = (), *, silence: float = SILENCE) -> None:
         self._kube = kube
         self._ways = ways
-        self._way: Way | None = None      # what worked
+        self._silence = silence
+        self.way: Way | None = None       # what worked
         self._negotiating = asyncio.Lock()
         self._pools: dict[str, Pool] = {}
         self._wires: weakref.WeakSet[Spdy | WebSocket] = weakref.WeakSet()
@@ -55,13 +60,13 @@ class KubeDialer:
             self._pinging = True
             self._tasks.start(self._ping())
         try:
-            if self._way:
-                return await self._open(self._way, pod, port)
+            if self.way:
+                return await self._open(self.way, pod, port)
             async with self._negotiating:
-                return await (self._open(self._way, pod, port) if self._way else self._negotiate(pod, port))
+                return await (self._open(self.way, pod, port) if self.way else self._negotiate(pod, port))
         except Refused as refused:
             if not _about_pod(refused):
-                self._way = None          # the cluster, or what lies on the way to it, is not what it was
+                self.way = None          # the cluster, or what lies on the way to it, is not what it was
             raise self._mapped(refused) from refused
 
     def forget(self, uid: str) -> None:
@@ -85,7 +90,7 @@ class KubeDialer:
                     raise
                 first = first or refused
             else:
-                self._way = way
+                self.way = way
                 return stream
         assert first
         raise first
@@ -105,7 +110,7 @@ class KubeDialer:
         pool = self._pools.get(pod.uid)
         if pool is None or pool.way != way:
             pool = self._pools[pod.uid] = Pool(way, lambda: self._spdy(way, pod), self._tasks)
-        return PooledStream(await pool.take(), port, pool)
+        return PooledStream(await pool.take(), port, 0 if pod.half_closes else self._silence, pool)
 
     async def _spdy(self, way: Way, pod: PodRef) -> Spdy:
         wire: Wire

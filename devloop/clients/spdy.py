@@ -7,10 +7,12 @@ Format: https://www.chromium.org/spdy/spdy-protocol/spdy-protocol-draft3-1/
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import re
 import struct
 import zlib
+from collections.abc import Callable
 
 from devloop.clients.duplex import Broken, NotConnected
 from devloop.clients.upgrade import Wire
@@ -143,11 +145,35 @@ class Spdy:
             await self.frames()
 
 
-class SpdyStream:
-    """A `Duplex`: one forwarded connection."""
+class Silence:
+    """Calls `act` when we have said all, and nothing was heard for some seconds since."""
 
-    def __init__(self, spdy: Spdy, port: int) -> None:
+    def __init__(self, seconds: float, act: Callable[[], None]) -> None:
+        self._seconds, self._act = seconds, act
+        self._timer: asyncio.TimerHandle | None = None
+        self.awaited = False
+
+    def wait(self) -> None:
+        self.awaited = True
+        self.broken()
+
+    def broken(self) -> None:
+        """Something was heard."""
+        self.stop()
+        if self.awaited:
+            self._timer = asyncio.get_running_loop().call_later(self._seconds, self._act)
+
+    def stop(self) -> None:
+        if self._timer:
+            self._timer.cancel()
+
+
+class SpdyStream:
+    """A `Duplex`: one forwarded connection. Its end is told to the pod when the pod was silent for `silence` seconds."""
+
+    def __init__(self, spdy: Spdy, port: int, silence: float) -> None:
         self._spdy = spdy
+        self._silence = Silence(silence, self._send_eof) if silence else None
         self._error, self._data = spdy.open(port)
         self._text = b""
         self._open = {self._error, self._data}
@@ -177,6 +203,8 @@ class SpdyStream:
         except OSError as error:
             raise Broken("the connection to the cluster broke") from error
         if parts:
+            if self._silence:
+                self._silence.broken()
             return b"".join(parts)
         if self._text:
             raise failure(self._text.decode(errors="replace"))
@@ -192,9 +220,17 @@ class SpdyStream:
             raise Broken("the connection to the cluster broke") from error
 
     def write_eof(self) -> None:
+        if self._silence and not self.finished:
+            self._silence.wait()
+        else:
+            self._send_eof()
+
+    def _send_eof(self) -> None:
         if not self._sent_eof:
             self._sent_eof = True
             self._spdy.wire.write(data_header(self._data, 0, FIN))
 
     def close(self) -> None:
+        if self._silence:
+            self._silence.stop()
         self._spdy.wire.close()

@@ -102,8 +102,10 @@ def candidates(target: Target, obj: Object, port: int | str, pods: Mapping[str, 
 
 def _candidate(pod: Object, port: int) -> Candidate:
     meta = pod["metadata"]
-    return Candidate(PodRef(meta["namespace"], meta["name"], meta["uid"]), port, ready(pod),
-                     sum(c.restarts for c in containers(pod)), _declared(pod))
+    made = list(containers(pod))
+    half_closes = any(c.status.get("containerID", "").startswith("docker:") for c in made)
+    return Candidate(PodRef(meta["namespace"], meta["name"], meta["uid"], half_closes), port, ready(pod),
+                     sum(c.restarts for c in made), _declared(pod))
 
 
 def _revision(pod: Object) -> str:

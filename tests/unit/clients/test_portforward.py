@@ -25,6 +25,7 @@ from devloop.errors import ApiError, UnreachableError
 from .kubelet import CHANNELS, TUNNEL, Kubelet, answer, running
 
 POD = PodRef("ns", "web-1", "uid-1")
+HALF_CLOSING = PodRef("ns", "web-2", "uid-2", half_closes=True)
 
 
 async def echo(reader: asyncio.StreamReader, write: Callable[[bytes], Awaitable[None]]) -> None:
@@ -80,7 +81,8 @@ def connect_proxy() -> Iterator[tuple[int, list[str]]]:
 def dialled(tmp_path: Path) -> Callable[..., Any]:
     """Run a coroutine function with a dialer for the kubelet, all of it in one event loop, and nothing left afterwards."""
 
-    def run(kubelet: Kubelet, use: Callable[[KubeDialer], Awaitable[Any]], *, ways: tuple[Any, ...] = ("tunnel",), proxy: str = "") -> Any:
+    def run(kubelet: Kubelet, use: Callable[[KubeDialer], Awaitable[Any]], *, ways: tuple[Any, ...] = ("tunnel",), proxy: str = "",
+            silence: float = 60) -> Any:
         config = tmp_path / "kubeconfig"
         cluster = {"server": f"http://127.0.0.1:{kubelet.port}"} | ({"proxy-url": proxy} if proxy else {})
         config.write_text(json.dumps({
@@ -90,7 +92,7 @@ def dialled(tmp_path: Path) -> Callable[..., Any]:
         kube = Kube(kubeconfig=str(config))
 
         async def inside() -> Any:
-            dialer = KubeDialer(kube, ways)
+            dialer = KubeDialer(kube, ways, silence=silence)
             try:
                 return await asyncio.wait_for(use(dialer), 30)
             finally:
@@ -139,17 +141,33 @@ def test_bytes_arrive_as_they_were_sent_both_ways(dialled: Any, way: str) -> Non
         assert dialled(kubelet, use, ways=(way,)) == sent
 
 
-def test_the_pod_sees_our_end_and_its_reply_still_comes(dialled: Any) -> None:
-    async def use(dialer: KubeDialer) -> bytes:
-        stream = await dialer.dial(POD, 2)
-        await stream.write(b"x" * 100_000)
-        stream.write_eof()
-        data = await rest(stream)
-        stream.close()
-        return data
+async def said_all(dialer: KubeDialer, pod: PodRef, port: int) -> bytes:
+    stream = await dialer.dial(pod, port)
+    await stream.write(b"x" * 100_000)
+    stream.write_eof()
+    data = await rest(stream)
+    stream.close()
+    return data
 
+
+def test_the_pod_sees_our_end_and_its_reply_still_comes(dialled: Any) -> None:
     with running(Kubelet(APPS)) as kubelet:
-        assert dialled(kubelet, use) == hashlib.sha256(b"x" * 100_000).hexdigest().encode()
+        got = dialled(kubelet, lambda dialer: said_all(dialer, HALF_CLOSING, 2))
+    assert got == hashlib.sha256(b"x" * 100_000).hexdigest().encode()
+
+
+def test_where_our_end_would_cut_the_reply_off_it_is_told_only_to_a_silent_pod(dialled: Any) -> None:
+    async def reply_slowly(reader: asyncio.StreamReader, write: Callable[[bytes], Awaitable[None]]) -> None:
+        await reader.readexactly(100_000)
+        end = asyncio.create_task(reader.read())
+        for _ in range(6):
+            await asyncio.wait([end], timeout=0.1)
+            await write(b"late" if end.done() else b"soon")
+        await end
+        await write(b"end")
+
+    with running(Kubelet({1: reply_slowly})) as kubelet:
+        assert dialled(kubelet, lambda dialer: said_all(dialer, POD, 1), silence=0.4) == b"soon" * 6 + b"end"
 
 
 @pytest.mark.parametrize("way", ["tunnel", "channels"])
