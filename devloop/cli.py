@@ -30,6 +30,8 @@ cli = typer.Typer(
 config = typer.Typer(help="Look at devloop.yaml.", no_args_is_help=True)
 cli.add_typer(config, name="config")
 
+OUTPUT_CLOSED = 141      # as a shell tells of a program that SIGPIPE ended
+
 Output = Literal["auto", "plain", "json"]
 OPTIONS: dict[str, tuple[Any, Any]] = {   # what every command takes: name → (type, default)
     "filename": (Annotated[Path, typer.Option("--filename", "-f", help="The config file.")], Path("devloop.yaml")),
@@ -151,29 +153,36 @@ def version() -> None:
 def _guarded(function: Callable[..., None], options: dict[str, Any], flags: dict[str, Any]) -> int:
     """Run a command to its exit code; whatever ended it is shown once, by the reporter."""
     from devloop.app import App, Options
-    from devloop.commands import Reported
-    from devloop.dev import unexpected
-    from devloop.errors import Cancelled
-    from devloop.loop import failure
     from devloop.report import Bus, make_reporter
 
     bus = Bus(make_reporter(options["output"], sys.stdout, environ=os.environ, verbose=options["verbose"]))
     app = App(Options(**options), bus.emit)
     try:
-        function(app, **flags)
-    except Reported as error:
-        return error.code
-    except Cancelled as error:
-        return error.exit_code
-    except DevloopError as error:
-        bus.emit(failure(error))
-        return error.exit_code
-    except Exception as error:  # noqa: BLE001 - a fault of ours: told as one, never as a traceback
-        bus.emit(failure(unexpected(error)))
-        return 1
+        code = _outcome(function, app, flags)
     finally:
         app.close()
         bus.close()
+    return OUTPUT_CLOSED if bus.output_closed else code
+
+
+def _outcome(function: Callable[..., None], app: "App", flags: dict[str, Any]) -> int:
+    from devloop.commands import Reported
+    from devloop.dev import unexpected
+    from devloop.errors import Cancelled
+    from devloop.loop import failure
+
+    try:
+        function(app, **flags)
+    except Reported as error:
+        return error.code
+    except (Cancelled, KeyboardInterrupt):
+        return Cancelled.exit_code
+    except DevloopError as error:
+        app.emit(failure(error))
+        return error.exit_code
+    except Exception as error:  # noqa: BLE001 - a fault of ours: told as one, never as a traceback
+        app.emit(failure(unexpected(error)))
+        return 1
     return 0
 
 
