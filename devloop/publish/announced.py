@@ -13,7 +13,7 @@ from devloop.clients.kube import Kube
 from devloop.errors import ApiError
 from devloop.model import ImageRef
 
-PATH = "/api/v1/namespaces/kube-public/configmaps/local-registry-hosting"
+NAMESPACE, NAME = "kube-public", "local-registry-hosting"
 KEY = "localRegistryHosting.v1"
 
 
@@ -27,10 +27,10 @@ class LocalRegistry:
     help: str = ""
 
 
-def announced(kube: Kube) -> LocalRegistry | None:
+def announced(kube: Kube, namespace: str = NAMESPACE) -> LocalRegistry | None:
     """What the cluster says. None: it says nothing, we may not read it, or it is of use to nobody (it names no host)."""
     try:
-        data = kube.get(PATH).get("data") or {}
+        data = kube.get(f"/api/v1/namespaces/{namespace}/configmaps/{NAME}").get("data") or {}
     except ApiError as error:
         if error.status in (403, 404):
             return None

@@ -220,3 +220,23 @@ def test_a_custom_field_gets_no_pull_policy_it_may_not_know_but_an_always_gives_
     explicit = manifest("Rollout", {"image": "hello-web", "imagePullPolicy": "Always"}, "example.org/v1")
     always = rendered(explicit, image=LOCAL, image_paths=further)
     assert always.manifests[0].object["spec"]["imagePullPolicy"] == "IfNotPresent"
+
+
+PUBLISHED = PublishedImage("hello-web", ImageRef("ghcr.io/acme/hello-web", "abc"))
+
+
+@pytest.mark.parametrize(("image", "written", "expected"), [
+    (PUBLISHED, None, [{"name": "login"}]),
+    (PUBLISHED, [{"name": "other"}], [{"name": "other"}, {"name": "login"}]),
+    (PUBLISHED, [{"name": "login"}], [{"name": "login"}]),
+    (PublishedImage("hello-web", ImageRef("localhost:5000/hello-web", "abc")), None, None),
+    (LOCAL, None, None),
+], ids=["none", "another", "the same", "a registry on the node", "on this machine only"])
+def test_pods_that_pull_an_image_name_the_pull_secret(image, written, expected):
+    spec: Object = {"containers": [{"name": "web", "image": "hello-web"}]} | ({"imagePullSecrets": written} if written else {})
+    cron = manifest("CronJob", {"jobTemplate": {"spec": {"template": {"spec": spec}}}}, "batch/v1")
+    other = manifest("Pod", {"containers": [{"name": "db", "image": "postgres"}]}, "v1")
+    one, two = rendered(cron, other, image=image, pull_secret="login").manifests
+
+    assert one.object["spec"]["jobTemplate"]["spec"]["template"]["spec"].get("imagePullSecrets") == expected
+    assert "imagePullSecrets" not in two.object["spec"]
