@@ -6,7 +6,7 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import docker
@@ -31,9 +31,18 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 @pytest.fixture
 def environ(request: pytest.FixtureRequest, tmp_path: Path) -> Mapping[str, str]:
     """In its PATH the tool is the stand-in, or the real one."""
-    home = {"HOME": str(tmp_path), "MINIKUBE_HOME": str(tmp_path / "minikube")}
-    standin = [] if request.param == "real" else [str(STANDINS)]
-    return dict(os.environ) | home | {"PATH": os.pathsep.join([f"{STANDINS}/unprivileged", *standin, os.environ["PATH"]])}
+    return environment(tmp_path, [] if request.param == "real" else [STANDINS])
+
+
+@pytest.fixture
+def standin_environ(tmp_path: Path) -> Mapping[str, str]:
+    """In its PATH the tools are the stand-ins."""
+    return environment(tmp_path, [STANDINS])
+
+
+def environment(home: Path, tools: Sequence[Path]) -> Mapping[str, str]:
+    path = os.pathsep.join([str(STANDINS / "unprivileged"), *map(str, tools), os.environ["PATH"]])
+    return dict(os.environ) | {"HOME": str(home), "MINIKUBE_HOME": str(home / "minikube"), "PATH": path}
 
 
 @pytest.fixture
