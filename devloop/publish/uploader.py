@@ -12,6 +12,7 @@ import json
 import tarfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cached_property
 from typing import Any
 
 from devloop.cancel import Cancel
@@ -75,9 +76,13 @@ class Uploader:
         def opened() -> Any:
             return save(self._engine, details["Id"], cancel)
 
-        if self._engine.info().containerd_store:
+        if self._containerd_store:
             return transfer.stored(opened, details["Id"])
         return transfer.unpacked(opened, details["Id"], details["RootFS"].get("Layers") or [])
+
+    @cached_property
+    def _containerd_store(self) -> bool:
+        return self._engine.info().containerd_store
 
     @contextmanager
     def _read_errors(self, image_id: str) -> Iterator[None]:
