@@ -87,7 +87,7 @@ class Transfer:
             for content in contents(stream):
                 if content.digest and content.size <= DOCUMENT:
                     body = b"".join(content.chunks())
-                    if body.startswith(b"{"):
+                    if _is_document(body):
                         documents[content.digest] = body
                     else:
                         self._send_if_missing(_held(content.digest, body), sending)
@@ -142,6 +142,13 @@ def chosen(documents: dict[str, bytes], image_id: str) -> bytes:
         if body and (entry.get("platform") or {}).get("os") != "unknown" and json.loads(body)["config"]["digest"] in documents:
             return body
     raise ValueError("it has no manifest whose parts are all there")
+
+
+def _is_document(body: bytes) -> bool:
+    try:
+        return body.startswith(b"{") and isinstance(json.loads(body), dict)
+    except ValueError:
+        return False
 
 
 def _held(digest: str, body: bytes) -> Content:

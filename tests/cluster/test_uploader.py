@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import hashlib
+import io
+import json
 import os
+import tarfile
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, closing, nullcontext
+from typing import Any
 
 import docker
 import pytest
 
 from devloop.cancel import Cancel
-from devloop.clients.registry import Registry
+from devloop.clients.registry import OCI_MANIFEST, Registry
 from devloop.errors import Cancelled, PublishError
 from devloop.model import BuiltImage
+from devloop.publish.blobs import Blobs
 from devloop.publish.meter import Meter
+from devloop.publish.transfer import Transfer
 from devloop.publish.uploader import Uploader
 from tests.cluster.registries import Home, Route, free_address, registry
 
@@ -130,6 +138,61 @@ def test_a_registry_that_was_restarted_empty_meanwhile_gets_everything(tmp_path,
         (second if restarted.is_set() else first).__exit__(None, None, None)
 
     assert restarted.is_set()
+
+
+def as_layout(api: docker.APIClient, image: BuiltImage, *, with_index: bool) -> tuple[io.BytesIO, str]:
+    """The image as newer Engines save it: each file under its digest. `with_index`: as containerd's store has it; and that one's digest."""
+    with tarfile.open(fileobj=io.BytesIO(b"".join(api.get_image(image.image_id)))) as tar:
+        files = {member.name: tar.extractfile(member).read() for member in tar if member.isreg()}      # type: ignore[union-attr]
+    (said,) = json.loads(files["manifest.json"])
+    blobs = {digest_of(files[name]): files[name] for name in (said["Config"], *said["Layers"])}
+    config, *layers = [{"digest": digest, "size": len(data)} for digest, data in blobs.items()]
+    tops: list[Any] = [{"schemaVersion": 2, "mediaType": OCI_MANIFEST,
+                        "config": {"mediaType": "application/vnd.oci.image.config.v1+json", **config},
+                        "layers": [{"mediaType": "application/vnd.oci.image.layer.v1.tar", **layer} for layer in layers]}]
+    if with_index:
+        of_another = {"digest": f"sha256:{'0' * 64}", "platform": {"os": "linux", "architecture": "arm64"}}
+        tops.append({"schemaVersion": 2, "manifests": [of_another, {"digest": digest_of(json.dumps(tops[0]).encode())}]})
+    blobs |= {digest_of(data): data for data in (json.dumps(top).encode() for top in tops)}
+    named = {f"blobs/sha256/{digest[7:]}": data for digest, data in sorted(blobs.items())}
+    old = [{"Config": f"blobs/sha256/{config['digest'][7:]}", "Layers": [f"blobs/sha256/{layer['digest'][7:]}" for layer in layers]}]
+    made = io.BytesIO()
+    with tarfile.open(fileobj=made, mode="w") as tar:
+        for name, data in {**named, "index.json": b"{}", "manifest.json": json.dumps(old).encode()}.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            tar.addfile(info, io.BytesIO(data))
+    return made, digest_of(json.dumps(tops[-1]).encode())
+
+
+def digest_of(data: bytes) -> str:
+    return f"sha256:{hashlib.sha256(data).hexdigest()}"
+
+
+@pytest.mark.parametrize("containerd", [False, True], ids=["Engine 25", "containerd's store"])
+def test_newer_engines_archives_are_understood(tmp_path, build_image, docker_api, containerd):
+    image = build_image("hello-web", b"one", os.urandom(5_000_000))
+    saved, image_id = as_layout(docker_api, image, with_index=containerd)
+    blobs = Blobs()
+    with registry(tmp_path / "registry") as address, Route(address) as route, closing(Registry(route.address, {})) as client:
+        def sent(repository: str) -> tuple[str, int]:
+            saved.seek(0)
+            before = route.sent
+            with Transfer(client, blobs, repository, Meter("x", lambda _: None), Cancel()) as transfer:
+                def opened() -> AbstractContextManager[io.BytesIO]:
+                    return nullcontext(saved)
+
+                layers = docker_api.inspect_image(image.image_id)["RootFS"]["Layers"]
+                body = transfer.stored(opened, image_id) if containerd else transfer.unpacked(opened, image.image_id, layers)
+            client.put_manifest(repository, "1", OCI_MANIFEST, body, Cancel())
+            return pulled_id(docker_api, f"{address}/{repository}:1"), route.sent - before
+
+        first, again, mounted = sent("hello-web"), sent("hello-web"), sent("hello-api")
+
+    assert [image_id for image_id, _ in (first, again, mounted)] == [image.image_id] * 3
+    assert 7_000_000 < first[1] < 7_300_000
+    assert again[1] < 5_000
+    assert mounted[1] < 7_000
 
 
 @pytest.mark.parametrize("silent", [False, True], ids=["while sending", "while nothing answers"])
