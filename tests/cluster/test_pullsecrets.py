@@ -12,6 +12,7 @@ import pytest
 
 from devloop.cancel import Cancel
 from devloop.clients.kube import Kube
+from devloop.clients.registry_errors import LoginWanted
 from devloop.config.models import Registry
 from devloop.deploy.apply import Applier
 from devloop.deploy.manifests import Rendered, render
@@ -160,6 +161,20 @@ def test_images_that_anybody_may_pull_need_no_secret(tmp_path, kube, namespace, 
         project.prepare(project.render())
 
     assert project.warnings == []
+
+
+def test_a_registry_that_only_the_engine_can_reach_is_left_to_it(trusted, docker_home, build_image):
+    """And what it says of a login is understood, too."""
+    image, nowhere = build_image("hello-web", b"three"), {"HTTPS_PROXY": "http://127.0.0.1:1"}
+    publishers = [RegistryPublisher(docker_home.engine(trusted, USER, password, **nowhere), Registry(repository=f"{trusted}/acme"))
+                  for password in ("wrong", PASSWORD)]
+    try:
+        with pytest.raises(LoginWanted, match=f"^the registry {trusted} does not accept the login of user 'tester'"):
+            publishers[0].publish(image, lambda _: None, Cancel())
+        assert publishers[1].publish(image, lambda _: None, Cancel()).ref.digest
+    finally:
+        for publisher in publishers:
+            publisher.close()
 
 
 def test_the_registry_that_a_cluster_announces_is_found(kube, namespace):

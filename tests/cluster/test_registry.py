@@ -155,17 +155,6 @@ def test_a_missing_login_is_told_with_the_command_that_logs_in(private, docker_h
     assert error.hint == f"Log in: docker login {private}. In CI set DEVLOOP_REGISTRY_USER and DEVLOOP_REGISTRY_PASSWORD."
 
 
-def test_the_engines_own_words_about_a_login_are_understood_too(private, docker_home, build_image):
-    """Where the registry cannot be asked from here, they are all there is."""
-    image = build_image("hello-web", b"three")
-    engine = docker_home.engine(private, USER, "wrong", HTTP_PROXY="")
-    with Publishing(engine, private) as p:
-        pushing = p.publisher._pushing(private)
-        pushing._unseen = True
-        with pytest.raises(PublishError, match=f"^the registry {private} does not accept the login of user 'tester'"):
-            p.publish(image)
-
-
 def test_a_registry_that_wants_tokens_gets_them(tmp_path, docker_home, build_image):
     image = build_image("hello-web", b"one")
     with TokenServer(tmp_path / "tokens") as tokens, registry(tmp_path / "registry", token=tokens.configuration) as address:
