@@ -114,3 +114,11 @@ def test_ending_pods_come_last() -> None:
 
 def test_two_saves_within_a_second_are_told_apart_by_their_coming() -> None:
     assert names(pod("first", revision="a"), pod("second", revision="b")) == ["second", "first"]
+
+
+@pytest.mark.parametrize(("made_by", "half_closes"), [("docker://1", True), ("containerd://1", False), ("cri-o://1", False), ("", False)])
+def test_the_runtime_that_made_the_containers_decides_about_half_closes(made_by: str, half_closes: bool) -> None:
+    made = pod("p")
+    made["status"]["containerStatuses"] = [{"name": "c", "containerID": made_by}]
+    [candidate] = candidates(parse("service/web"), service(), "http", {"uid-p": made}, {})
+    assert candidate.pod.half_closes == half_closes
