@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from queue import SimpleQueue
@@ -15,6 +16,7 @@ from devloop.cancel import Cancel
 from devloop.errors import Cancelled
 
 T = TypeVar("T")
+ECHO = 0.3      # seconds within which a second signal is the first one's echo: timeout(1) sends one to us and one to our group
 GRACE = 5.0     # how long cancelled work may take to let go of what it holds
 
 
@@ -22,14 +24,15 @@ GRACE = 5.0     # how long cancelled work may take to let go of what it holds
 def interrupts(first: Callable[[], None]) -> Iterator[None]:
     """While inside, the first signal calls `first`, in the main thread between two bytecodes: it may only put into a
     `SimpleQueue` (which is safe there; locks are not). The second one ends the process with exit code 130."""
-    asked = False
+    asked = 0.0
 
     def handle(_number: int, _frame: FrameType | None) -> None:
         nonlocal asked
-        if asked:
+        if not asked:
+            asked = time.monotonic()
+            first()
+        elif time.monotonic() - asked > ECHO:
             os._exit(Cancelled.exit_code)
-        asked = True
-        first()
 
     signals = [signal.SIGINT, signal.SIGTERM] + ([signal.SIGHUP] if hasattr(signal, "SIGHUP") else [])
     before = [signal.signal(number, handle) for number in signals]
