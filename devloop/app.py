@@ -16,7 +16,8 @@ from devloop.cluster import Cluster, guard, identify
 from devloop.config import Loaded, load
 from devloop.config.models import Artifact, Config, PortForward, parse_duration
 from devloop.context import BuildContext, DigestCache, analyse, cache_directory, watch_roots
-from devloop.events import Emit, SessionStarted
+from devloop.errors import UnreachableError
+from devloop.events import Emit, Notice, SessionStarted
 from devloop.model import ImageRef
 from devloop.pipeline import Pipeline
 from devloop.plan import Dependent, Plan, plan
@@ -31,6 +32,7 @@ if TYPE_CHECKING:      # the heavy ones are imported where they are first needed
     from devloop.logs import LogTailer
     from devloop.pods import Pods
     from devloop.publish.publisher import Publisher
+    from devloop.publish.route import Route
 
 
 @dataclass(frozen=True)
@@ -54,9 +56,11 @@ class App:
         self.environ = environ
         self.force = False      # take over fields that another manager of the objects has set
         self._open = ExitStack()
+        self._closing = Cancel()
         self._cache = DigestCache(cache_directory(environ))
 
     def close(self) -> None:
+        self._closing.cancel()
         self._cache.save()
         self._open.close()
 
@@ -72,8 +76,9 @@ class App:
 
     def use(self, loaded: Loaded) -> None:
         """Put another reading of devloop.yaml in force: what was made from the old one is made anew when it is needed."""
+        routed = ("route", "engine", "publisher") if loaded.config.publish != self.config.publish else ()
         self.loaded = loaded
-        for part in ("builder", "rollout", "pull_access"):
+        for part in ("builder", "rollout", "pull_access", *routed):
             self.__dict__.pop(part, None)
 
     @property
@@ -127,18 +132,43 @@ class App:
         return pods
 
     @cached_property
-    def engine(self) -> DockerEngine:
-        from devloop.clients.docker import DockerEngine
+    def route(self) -> Route:
+        """How images reach the cluster, which is told."""
+        from devloop.publish.route import Router
 
-        engine = DockerEngine(self.environ)
-        self._open.callback(engine.close)
-        return engine
+        route = Router(self.config.publish, self.cluster, self.kube, environ=self.environ, opened=self._open, cancel=self._closing).choose()
+        self.emit(Notice(route.reason))
+        return route
+
+    @cached_property
+    def engine(self) -> DockerEngine:
+        return self.route.engine
 
     @cached_property
     def builder(self) -> Builder:
         from devloop.build.docker import DockerBuilder
+        from devloop.build.minikube import MinikubeBuilder
 
-        return DockerBuilder(self.engine, self.config.build.engine)
+        return MinikubeBuilder(*self.route.nodes) if self.route.nodes else DockerBuilder(self.engine, self.config.build.engine)
+
+    @cached_property
+    def publisher(self) -> Publisher:
+        return self.route.publisher
+
+    def build_only(self) -> None:
+        """Publish nothing. The cluster, if there is one, is asked only where a minikube may build."""
+        from devloop.clients.docker import DockerEngine
+        from devloop.publish.route import Route, Unpublished, built_by_minikube
+
+        self.publisher = Unpublished()
+        try:
+            kind = self.cluster.kind
+        except UnreachableError:
+            kind = "remote"
+        if not built_by_minikube(self.config.publish, kind):
+            engine = DockerEngine(self.environ)
+            self._open.callback(engine.close)
+            self.route = Route("none", self.publisher, engine)
 
     def greet(self, command: str) -> None:
         """Refuse a cluster that is not ours to touch, then say where we are. Raises `UsageError`, `UnreachableError`."""
@@ -146,12 +176,6 @@ class App:
                        named_by_flag=bool(self.options.kube_context))
         self.kube.get("/version")
         self.emit(SessionStarted(command, self.config.name, self.kube.context, self.namespace, self.cluster.kind, reason))
-
-    @cached_property
-    def publisher(self) -> Publisher:
-        from devloop.publish.shared import SharedEngine
-
-        return SharedEngine(self.engine, self.kube, self.cluster.kind)
 
     @cached_property
     def pull_access(self) -> PullAccess:

@@ -13,7 +13,7 @@ from devloop.app import App
 from devloop.cancel import Cancel
 from devloop.deploy.documents import to_yaml
 from devloop.errors import Cancelled, ConfigError, DeployError, DevloopError, UsageError
-from devloop.events import Emit, GenerationFinished, GenerationStarted
+from devloop.events import GenerationFinished, GenerationStarted
 from devloop.interrupt import interruptible, stay
 from devloop.loop import failure
 from devloop.model import BuiltImage, ImageRef, PublishedImage
@@ -26,15 +26,6 @@ class Reported(DevloopError):
     def __init__(self, error: DevloopError) -> None:
         super().__init__(error.message)
         self.code = error.exit_code
-
-
-class Unpublished:
-    """`build` alone: the image stays where it was built."""
-
-    reason = ""
-
-    def publish(self, image: BuiltImage, emit: Emit, cancel: Cancel) -> PublishedImage:
-        return PublishedImage(image.artifact, image.ref, local_only=True)
 
 
 def run(app: App, *, tail: bool, port_forward: bool | None) -> None:
@@ -54,7 +45,7 @@ def run(app: App, *, tail: bool, port_forward: bool | None) -> None:
 
 def build(app: App, *, file_output: Path | None) -> None:
     """Build the artifacts; write their references for `deploy`."""
-    app.publisher = Unpublished()
+    app.build_only()
     pipeline = app.pipeline()
     _once(app, lambda cancel: pipeline.build(frozenset(a.image for a in app.config.build.artifacts), cancel))
     if file_output:

@@ -50,7 +50,8 @@ class Session:
         self._queue = queue
         self._port_forward = port_forward
         app.greet("dev")
-        app.engine.ping()
+        if not app.route.nodes:
+            app.engine.ping()
         self._namespaces = frozenset({app.namespace})
         self._pipeline = Pipeline(app.config, app.base, app, self._emit)
         self._loop = Loop(self, app.emit, queue)

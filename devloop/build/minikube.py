@@ -23,8 +23,10 @@ class MinikubeBuilder:
         self._minikube = minikube
         self._profile = profile
 
-    def find(self, ref: ImageRef) -> str | None:
-        return self._minikube.image_id(self._profile.nodes[0], self._profile.runtime, ref, Cancel())
+    def find(self, ref: ImageRef, same_content: str) -> tuple[ImageRef, str] | None:
+        """By the tag alone: nothing tells quickly what other tags a node has."""
+        found = self._minikube.image_id(self._profile.nodes[0], self._profile.runtime, ref, Cancel())
+        return (ref, found) if found else None
 
     def check(self, job: BuildJob) -> None:
         # its BuildKit settings do not get through minikube's ssh (minikube #12431)

@@ -138,7 +138,8 @@ class Minikube:
 
     def _error(self, command: str, done: Captured, said: str = "") -> MinikubeError:
         code, id = _reason(done)
-        hints = {NOT_RUNNING: f"Start it: minikube start -p {self.name}", NO_PROFILE: f"Start it: minikube start -p {self.name}"}
+        hints = {NOT_RUNNING: f"Start it: minikube start -p {self.name}", NO_PROFILE: f"Start it: minikube start -p {self.name}",
+                 MULTINODE: "Let devloop choose another way: remove publish.mode from devloop.yaml."}
         return MinikubeError(self._quoted(command, done, said), code=code, id=id,
                              hint=hints.get(code, f"'minikube status -p {self.name}' and 'minikube logs -p {self.name}' tell more."))
 

@@ -20,29 +20,33 @@ ONE_MACHINE = ("docker-desktop", "rancher-desktop", "colima", "orbstack")
 class SharedEngine:
     """A `Publisher` for clusters whose kubelets use our Engine. That is proven for every node, before the first image."""
 
-    def __init__(self, engine: DockerEngine, kube: Kube, kind: str) -> None:
-        """`kind`: the cluster's, as `cluster.identify` tells it."""
+    def __init__(self, engine: DockerEngine, kube: Kube, kind: str, *, why: str = "") -> None:
+        """`kind`: the cluster's, as `cluster.identify` tells it; `why`: what the reason begins with."""
         self._engine = engine
         self._kube = kube
         self._kind = kind
+        self._why = why
         self._lock = threading.Lock()
         self._proven = False
 
     @property
     def reason(self) -> str:
-        return f"the cluster's nodes use the Docker Engine that builds the images ({self._engine.endpoint.address}): nothing to transfer"
+        return f"{self._why}the cluster's nodes use the Docker Engine that builds ({self._engine.endpoint.address}): nothing to transfer"
 
     def publish(self, image: BuiltImage, emit: Emit, cancel: Cancel) -> PublishedImage:
-        with self._lock:
-            if not self._proven:
-                self._prove()
-                self._proven = True
+        self.prove()
         cancel.check()
         check_built(self._engine, image)
         return PublishedImage(image.artifact, image.ref, local_only=True)
 
+    def prove(self) -> None:
+        """Raises `PublishError` for a node that has other images than our Engine. Asked once."""
+        with self._lock:
+            if not self._proven:
+                self._prove()
+                self._proven = True
+
     def _prove(self) -> None:
-        """Raises `PublishError` for a node that has other images than our Engine."""
         try:
             nodes = self._kube.get("/api/v1/nodes")["items"]
         except ApiError as error:

@@ -215,7 +215,7 @@ def test_an_image_is_built_on_every_node(standin: Minikube, home: Path, tmp_path
     try:
         assert docker_api.inspect_image(str(built.ref))["Config"]["Labels"] == {"who": "me", "a": "b=c"}
         assert all(profile.images(node) == {str(built.ref): built.image_id} for node in profile.nodes)
-        assert bench.builder.find(built.ref) == built.image_id
+        assert bench.builder.find(built.ref, "*") == (built.ref, built.image_id)
         assert any("FROM busybox" in event.line for event in bench.events if isinstance(event, StepOutput))
         ImageBuild(standin, bench.profile, "because").publish(built, print, Cancel())
         profile.change_node("minikube-m02", images={})
