@@ -133,12 +133,13 @@ class Registry:
 
     def expect(self, answer: Answer, repository: str, *statuses: int) -> Answer:
         """The answer, where it has one of these statuses."""
-        if is_here(self.host) and _VERSION not in answer.headers and answer.status != 404:      # macOS' AirPlay has port 5000, too
-            raise PublishError(f"what answers at {self.host} is no registry, but {answer.headers.get('server', 'something unknown').strip()}",
-                               hint="Is the registry's port another one? Port 5000 of a Mac is often AirPlay's: switch that off in System "
-                                    "Settings, General, AirDrop & Handoff.")
         if answer.status in statuses:
             return answer
+        if is_here(self.host) and _VERSION not in answer.headers:      # macOS' AirPlay has port 5000, too
+            server = answer.headers.get("server", "").strip() or "something unknown"
+            raise PublishError(f"what answers at {self.host} is no registry, but {server}",
+                               hint="Is the registry's port another one? Port 5000 of a Mac is often AirPlay's: switch that off in System "
+                                    "Settings, General, AirDrop & Handoff.")
         raise refused(self.host, _said(answer), repository=repository, status=answer.status, user=self.user)
 
     def location(self, answer: Answer) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from devloop.cancel import Cancel
@@ -17,6 +18,8 @@ from devloop.errors import ApiError, DeployError, DevloopError
 from devloop.events import Emit, Notice
 from devloop.model import ImageRef, Manifest, Object, PublishedImage
 
+KEPT = 300.0      # seconds: credential helpers are slow, and what they give does not last
+
 Login = Callable[[str, Cancel], Credentials | None]
 """An artifact's name: the login to the registry that it is published to."""
 
@@ -29,10 +32,11 @@ class PullSecrets:
         self._name, self._namespace, self._secret, self._login = name, namespace, secret, login
         self._open: dict[str, bool] = {}      # by repository: whether anybody may pull from it
         self._told: set[str] = set()
+        self._entries: dict[str, tuple[float, Object]] = {}      # by registry
 
     def prepare(self, rendered: Rendered, emit: Emit, cancel: Cancel) -> tuple[Manifest, ...]:
         """See `PullAccess`. Each notice comes once."""
-        images = {str(image.ref): image for image in rendered.images if wants_login(image)}
+        images = {str(image.ref): image for image in rendered.images if wants_login(image) and image.ref.digest}
         if not images:
             return ()
         if self._secret:
@@ -51,7 +55,11 @@ class PullSecrets:
         for manifest in manifests:
             for image in _pulled(manifest.object, images):
                 namespace = manifest.object["metadata"].get("namespace") or self._namespace
-                used.setdefault(namespace, {})[_server(image.ref)] = self._entry(image, cancel)
+                server = image.ref.registry or "https://index.docker.io/v1/"      # as Kubernetes looks it up
+                asked, entry = self._entries.get(server, (-KEPT, {}))
+                if time.monotonic() - asked >= KEPT:
+                    asked, entry = self._entries[server] = time.monotonic(), self._entry(image, cancel)
+                used.setdefault(namespace, {})[server] = entry
         for namespace, auths in used.items():
             yield Manifest({
                 "apiVersion": "v1", "kind": "Secret", "type": "kubernetes.io/dockerconfigjson",
@@ -136,11 +144,6 @@ class PullSecrets:
 
 def _pulled(obj: Object, images: Mapping[str, PublishedImage]) -> list[PublishedImage]:
     return list({f.image: images[f.image] for f in fields.images(obj, ()) if f.image in images}.values())
-
-
-def _server(ref: ImageRef) -> str:
-    """As Kubernetes looks a registry up in a secret."""
-    return ref.registry or "https://index.docker.io/v1/"
 
 
 def _covers(secret: Object, ref: ImageRef) -> bool:

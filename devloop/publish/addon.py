@@ -60,7 +60,8 @@ class RegistryAddonPublisher:
         except RegistryUnreachable:      # its pod has gone meanwhile; there may be another one
             self._forget()
             digest = self._uploaded(self._current(emit, cancel), image, meter, cancel)
-        self._published[image.artifact] = image
+        with self._lock:
+            self._published[image.artifact] = image
         ref = ImageRef(renamed(image.artifact, HOST), "", digest)
         emit(StepFinished("publish", image.artifact, time.monotonic() - started,
                           f"{ref}" + (f", {size(meter.sent)} sent" if meter.sent else ""), cached=not meter.sent))

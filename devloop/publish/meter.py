@@ -16,7 +16,7 @@ class Meter:
     def __init__(self, artifact: str, emit: Emit) -> None:
         self._artifact, self._emit = artifact, emit
         self._lock = threading.Lock()
-        self._begun = self._told = time.monotonic()
+        self._begun = self._told = 0.0      # when the first byte went out, and when that was last said
         self.sent = 0
         self.total = 0
 
@@ -38,7 +38,9 @@ class Meter:
     def _show(self, sent: int, total: int) -> None:
         self.sent, self.total = sent, total
         now = time.monotonic()
-        if now - self._told >= EVERY:
+        if not self._begun:
+            self._begun = self._told = now
+        elif now - self._told >= EVERY:
             self._told = now
             self._emit(StepProgress("publish", self._artifact, f"{size(sent / (now - self._begun))}/s", sent, total, "bytes"))
 

@@ -93,7 +93,10 @@ class Pushing:
         try:
             yield
         finally:
-            self._engine.remove_tag(target)
+            if there:
+                self._engine.tag(there, target)
+            else:
+                self._engine.remove_tag(target)
 
     def _pushed(self, target: ImageRef, meter: Meter, cancel: Cancel) -> str:
         credentials = self._login(cancel)

@@ -188,7 +188,7 @@ def build_image(docker_api: docker.APIClient) -> Iterator[Build]:
                 info = tarfile.TarInfo(name)
                 info.size = len(data)
                 tar.addfile(info, io.BytesIO(data))
-        ref = ImageRef(f"{artifact}", secrets.token_hex(8))
+        ref = ImageRef(f"devloop-test-registries/{artifact.rpartition('/')[2]}", secrets.token_hex(8))
         said = list(docker_api.build(fileobj=io.BytesIO(context.getvalue()), custom_context=True, tag=str(ref), rm=True, decode=True))
         assert not [m for m in said if "error" in m], said
         made.append(str(ref))

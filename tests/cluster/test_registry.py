@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Iterator
+from contextlib import closing, nullcontext
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
@@ -12,6 +13,7 @@ import pytest
 from devloop.cancel import Cancel
 from devloop.clients.docker import DockerEngine
 from devloop.clients.registry import Registry
+from devloop.clients.registry_errors import LoginWanted
 from devloop.config import models
 from devloop.errors import Cancelled, ConfigError, PublishError, UnreachableError
 from devloop.events import Event, StepFinished, StepProgress, StepStarted
@@ -233,3 +235,20 @@ def test_something_else_on_the_port_is_not_taken_for_a_registry(docker_home, bui
     assert error.message == f"what answers at {address} is no registry, but AirTunes/745.83"
 
 
+
+
+@pytest.mark.parametrize(("user", "password", "complaint"), [
+    (USER, PASSWORD, ""), (USER, "wrong", "does not accept the login of user 'tester'"), ("", "", "wants a login, and there is none")])
+def test_whether_a_login_works_can_be_asked(private, user, password, complaint):
+    client = Registry(private, {}, lambda _: {"username": user, "password": password} if user else None)
+    with closing(client), pytest.raises(LoginWanted, match=complaint) if complaint else nullcontext():
+        client.ping(Cancel())
+
+
+def test_a_tag_of_the_users_own_is_put_back(tmp_path, docker_home, build_image, docker_api):
+    mine, image = build_image("hello-web", b"mine"), build_image("hello-web", b"other")
+    with registry(tmp_path / "registry") as address, Publishing(docker_home.engine(), address) as p:
+        docker_api.tag(mine.image_id, f"{address}/hello-web", image.ref.tag)
+        p.publish(image)
+        assert docker_api.inspect_image(f"{address}/hello-web:{image.ref.tag}")["Id"] == mine.image_id
+        docker_api.remove_image(f"{address}/hello-web:{image.ref.tag}")
