@@ -13,7 +13,7 @@ import pytest
 Report = TypeVar("Report", pytest.TestReport, pytest.CollectReport)
 
 CLUSTER_LOGS = Path(os.environ.get("DEVLOOP_CLUSTER_RUN", "/run/devloop-cluster")) / "log"
-CLUSTER_DAEMONS = ("dockerd", "kubelet", "apiserver", "controller-manager")
+CLUSTER_DAEMONS = ("dockerd", "kubelet", "apiserver")
 COMPLAINT = re.compile(r"^[EF]\d{4} |level=(error|fatal)|^panic:")
 IN_CI = os.environ.get("CI", "") not in ("", "0", "false")
 
