@@ -6,6 +6,7 @@ from devloop.clients.duplex import Broken
 from devloop.clients.spdy import Silence, failure
 from devloop.clients.websocket import WebSocket
 
+UNHEARD = 1.0             # seconds until what was sent last has surely arrived
 AFTER_EOF = 30.0          # how long a silent pod may still have something to say after our end, which it cannot see
 
 
@@ -19,13 +20,15 @@ class ChannelStream:
         self._websocket = websocket
         self._greeted: set[int] = set()       # the first message of a channel repeats the port
         self._text = b""
-        self._silence = Silence(AFTER_EOF, websocket.wire.close)
+        self._silence = Silence(websocket.wire.close)
 
     async def read(self) -> bytes:
         parts: list[bytes] = []
         try:
             while not parts and not self._websocket.closed:
-                for message in await self._websocket.receive():
+                with self._silence:
+                    messages = await self._websocket.receive()
+                for message in messages:
                     channel, payload = message[0], message[1:]
                     if channel not in self._greeted:
                         self._greeted.add(channel)
@@ -36,7 +39,6 @@ class ChannelStream:
         except OSError as error:
             if not self._silence.awaited:
                 raise Broken("the connection to the cluster broke") from error
-        self._silence.broken()
         if self._text and not parts:
             raise failure(self._text.decode(errors="replace"))
         return b"".join(parts)
@@ -48,9 +50,8 @@ class ChannelStream:
         except OSError as error:
             raise Broken("the connection to the cluster broke") from error
 
-    def write_eof(self) -> None:
-        self._silence.wait()
+    def write_eof(self, *, listening: bool = True) -> None:
+        self._silence.said_all(AFTER_EOF if listening else UNHEARD)
 
     def close(self) -> None:
-        self._silence.stop()
         self._websocket.wire.close()

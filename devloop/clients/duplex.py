@@ -47,8 +47,8 @@ class Duplex(Protocol):
         """Returns when there is room for more. Raises `Broken`."""
         ...
 
-    def write_eof(self) -> None:
-        """Nothing more will be written; reading goes on."""
+    def write_eof(self, *, listening: bool = True) -> None:
+        """Nothing more will be written; reading goes on. `listening` is False where nobody wants an answer any more."""
         ...
 
     def close(self) -> None:

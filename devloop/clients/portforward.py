@@ -74,8 +74,9 @@ class KubeDialer:
             pool.close()
 
     async def close(self) -> None:
+        wires = list(self._wires)       # what only a task knew would be forgotten with it, unclosed
         await self._tasks.stop()
-        for wire in list(self._wires):
+        for wire in {*wires, *self._wires}:
             wire.wire.close()
         self._blocking.shutdown(cancel_futures=True)
 

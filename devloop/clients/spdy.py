@@ -21,6 +21,7 @@ VERSION = 0x8003
 SYN_STREAM, SYN_REPLY, RST_STREAM, PING, GOAWAY = 1, 2, 3, 6, 7
 FIN = 1
 RESET = 0x100             # our own: beyond the wire's 8 bits of flags
+ANSWERED = 0.1            # seconds
 WORKERS = 5               # moby/spdystream handles the frames of stream n in worker n % 5, and PINGs in each in turn
 
 _NEVER_CONNECTED = re.compile(r"connection refused|dial tcp|failed to connect|not running|not found|no such|does not exist|netns|nsenter"
@@ -146,21 +147,36 @@ class Spdy:
 
 
 class Silence:
-    """Calls `act` when we have said all, and nothing was heard for some seconds since."""
+    """Calls `act` once we have said all and then, while somebody listens, nothing is heard for some seconds.
 
-    def __init__(self, seconds: float, act: Callable[[], None]) -> None:
-        self._seconds, self._act = seconds, act
+    Only listening counts: a client that reads slowly must not have its pod taken for silent.
+    """
+
+    def __init__(self, act: Callable[[], None]) -> None:
+        self._act = act
+        self._seconds: float | None = None
+        self._listening = False
         self._timer: asyncio.TimerHandle | None = None
-        self.awaited = False
 
-    def wait(self) -> None:
-        self.awaited = True
-        self.broken()
+    @property
+    def awaited(self) -> bool:
+        return self._seconds is not None
 
-    def broken(self) -> None:
-        """Something was heard."""
+    def said_all(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._wait()
+
+    def __enter__(self) -> None:
+        self._listening = True
+        self._wait()
+
+    def __exit__(self, *_: object) -> None:
+        self._listening = False
         self.stop()
-        if self.awaited:
+
+    def _wait(self) -> None:
+        self.stop()
+        if self._listening and self._seconds is not None:
             self._timer = asyncio.get_running_loop().call_later(self._seconds, self._act)
 
     def stop(self) -> None:
@@ -169,11 +185,17 @@ class Silence:
 
 
 class SpdyStream:
-    """A `Duplex`: one forwarded connection. Its end is told to the pod when the pod was silent for `silence` seconds."""
+    """A `Duplex`: one forwarded connection.
+
+    Its end is told to the pod at once, or where that would cut the pod's answer off (`silence` is not 0), when the pod is silent: for
+    `silence` seconds while it owes an answer, else for `ANSWERED`, since most clients that have their answer have closed.
+    """
 
     def __init__(self, spdy: Spdy, port: int, silence: float) -> None:
         self._spdy = spdy
-        self._silence = Silence(silence, self._send_eof) if silence else None
+        self._seconds = silence
+        self._silence = Silence(self._send_eof)
+        self._owes = False        # we have said something since it last did
         self._error, self._data = spdy.open(port)
         self._text = b""
         self._open = {self._error, self._data}
@@ -189,7 +211,9 @@ class SpdyStream:
         parts: list[memoryview] = []
         try:
             while self._open and not self._reset and not parts:
-                for stream, flags, payload in await self._spdy.frames():
+                with self._silence:
+                    frames = await self._spdy.frames()
+                for stream, flags, payload in frames:
                     if stream not in self._open:
                         continue
                     if flags & RESET:
@@ -203,8 +227,7 @@ class SpdyStream:
         except OSError as error:
             raise Broken("the connection to the cluster broke") from error
         if parts:
-            if self._silence:
-                self._silence.broken()
+            self._owes = False
             return b"".join(parts)
         if self._text:
             raise failure(self._text.decode(errors="replace"))
@@ -213,15 +236,16 @@ class SpdyStream:
         return b""
 
     async def write(self, data: bytes) -> None:
+        self._owes = True
         try:
             self._spdy.wire.write(data_header(self._data, len(data)), data)
             await self._spdy.wire.drain()
         except OSError as error:
             raise Broken("the connection to the cluster broke") from error
 
-    def write_eof(self) -> None:
-        if self._silence and not self.finished:
-            self._silence.wait()
+    def write_eof(self, *, listening: bool = True) -> None:
+        if listening and self._seconds and not self.finished:
+            self._silence.said_all(self._seconds if self._owes else ANSWERED)
         else:
             self._send_eof()
 
@@ -231,6 +255,4 @@ class SpdyStream:
             self._spdy.wire.write(data_header(self._data, 0, FIN))
 
     def close(self) -> None:
-        if self._silence:
-            self._silence.stop()
         self._spdy.wire.close()

@@ -10,7 +10,7 @@ from devloop.clients.spdy import Spdy, SpdyStream
 from devloop.clients.tasks import Tasks
 
 DIALS = 8                 # at once to one pod; who waits takes a connection that another is done with, if that comes first
-IDLE = 8                  # connections kept for the next
+IDLE = 32                 # connections kept for the next ones; fewer and fewer of them while there are no next ones
 SETTLE_TIMEOUT = 2.0
 
 
@@ -56,11 +56,12 @@ class Pool:
             self._idle.append(spdy)
 
     def trim(self) -> None:
-        """Called now and then: one less, until one is left, since a burst is over some time; and only those that still answer."""
-        if len(self._idle) > 1:
-            self._idle.pop(0).wire.close()
+        """Called now and then: half of them, since a burst is over some time, and only those that still answer."""
         idle, self._idle = self._idle, []
-        for spdy in idle:
+        keep = (len(idle) + 1) // 2
+        for spdy in idle[:-keep]:
+            spdy.wire.close()
+        for spdy in idle[-keep:]:
             self.settle(spdy)
 
     def close(self) -> None:

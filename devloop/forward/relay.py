@@ -14,12 +14,14 @@ from contextlib import suppress
 
 from devloop.clients.duplex import Broken, Dialer, Duplex, NotConnected
 from devloop.errors import ApiError, UnreachableError
+from devloop.forward.peer import closed
 from devloop.forward.route import Route
 from devloop.forward.target import Candidate
 
 CHUNK = 1 << 16
 KEPT = 1 << 16            # of what the client says first, to be said again where a pod turns out not to listen
 HOLD = 30.0               # how long a connection waits for a pod
+CLOSING = 0.002           # a client that closes says its end first
 LINGER = 2.0              # a client that still talks when the pod has ended may read the reply before its connection is reset
 
 
@@ -113,11 +115,18 @@ class Relay:
                 self._eof = not data
                 if data:
                     await stream.write(data)
-            stream.write_eof()
+            stream.write_eof(listening=await self._listens())
         except Broken:
             pass                 # whoever reads from it hears that, too
         except OSError:
             stream.close()       # the client has gone, and so ends what is read for it
+
+    async def _listens(self) -> bool:
+        """Whether the client, which has said all, may want an answer: not where it has closed."""
+        sock = self._writer.get_extra_info("socket")
+        if not closed(sock):
+            await asyncio.sleep(CLOSING)
+        return not closed(sock)
 
     async def _down(self, stream: Duplex, data: bytes) -> None:
         """Pod to client, `data` first."""

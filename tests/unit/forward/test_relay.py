@@ -24,7 +24,9 @@ class TcpStream:
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, late: bool = False) -> None:
         self._reader, self._writer, self._late = reader, writer, late
-        self.write_eof = writer.write_eof
+
+    def write_eof(self, *, listening: bool = True) -> None:
+        self._writer.write_eof()
 
     async def read(self) -> bytes:
         if self._late:       # as with Kubernetes, where a refusal comes when the connection seems to be there
