@@ -4,43 +4,57 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from queue import SimpleQueue
-from types import FrameType
 from typing import TypeVar
 
 from devloop.cancel import Cancel
 from devloop.errors import Cancelled
 
 T = TypeVar("T")
+SIGNALS = [signal.SIGINT, signal.SIGTERM] + ([signal.SIGHUP] if hasattr(signal, "SIGHUP") else [])
 ECHO = 0.3      # seconds within which a second signal is the first one's echo: timeout(1) sends one to us and one to our group
 GRACE = 5.0     # how long cancelled work may take to let go of what it holds
 
 
 @contextmanager
 def interrupts(first: Callable[[], None]) -> Iterator[None]:
-    """While inside, the first signal calls `first`, in the main thread between two bytecodes: it may only put into a
-    `SimpleQueue` (which is safe there; locks are not). The second one ends the process with exit code 130."""
-    asked = 0.0
+    """While inside, the first signal calls `first`, in a thread of its own; the second one ends the process with exit code 130.
 
-    def handle(_number: int, _frame: FrameType | None) -> None:
-        nonlocal asked
+    A thread that listens, because Python's own handlers run in the main thread, and the kernel may hand a signal to a thread that
+    is just being started: a main thread that waits for a lock or a queue then does not hear of it.
+    """
+    here, there = socket.socketpair()
+    there.setblocking(False)
+    thread = threading.Thread(target=_listen, args=(here, first), name="signals", daemon=True)
+    thread.start()
+    before = {number: signal.signal(number, lambda *_: None) for number in SIGNALS}
+    descriptor = signal.set_wakeup_fd(there.fileno(), warn_on_full_buffer=False)
+    try:
+        yield
+    finally:
+        signal.set_wakeup_fd(descriptor)
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        there.close()
+        thread.join()
+        here.close()
+
+
+def _listen(sock: socket.socket, first: Callable[[], None]) -> None:
+    asked = 0.0
+    while received := sock.recv(1):
+        if received[0] not in SIGNALS:
+            continue
         if not asked:
             asked = time.monotonic()
             first()
         elif time.monotonic() - asked > ECHO:
             os._exit(Cancelled.exit_code)
-
-    signals = [signal.SIGINT, signal.SIGTERM] + ([signal.SIGHUP] if hasattr(signal, "SIGHUP") else [])
-    before = [signal.signal(number, handle) for number in signals]
-    try:
-        yield
-    finally:
-        for number, handler in zip(signals, before, strict=True):
-            signal.signal(number, handler)
 
 
 def interruptible(work: Callable[[Cancel], T]) -> T:
