@@ -128,6 +128,14 @@ def delete(app: "App") -> None:
     commands.delete(app)
 
 
+@command(cli)
+def doctor(app: "App") -> None:
+    """Check all that a session needs, and say what to do about what is not well."""
+    from devloop.doctor import doctor
+
+    doctor(app)
+
+
 @command(config)
 def view(app: "App") -> None:
     """Print the config as it is in force, with the file and line that each value came from."""

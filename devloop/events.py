@@ -167,6 +167,16 @@ class ForwardChanged(Event):
 
 
 @dataclass(frozen=True)
+class Checked(Event):
+    """`devloop doctor` has looked at one thing. `detail`: what is well, or what is not; `hint`: what to do about it."""
+
+    name: str
+    ok: bool
+    detail: str
+    hint: str = ""
+
+
+@dataclass(frozen=True)
 class ConfigReloaded(Event):
     """devloop.yaml was edited and the new one is in force."""
 

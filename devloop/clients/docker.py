@@ -15,7 +15,7 @@ from collections.abc import Generator, Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 from urllib.parse import urlsplit
 
 from devloop.cancel import Cancel
@@ -52,6 +52,7 @@ class EngineInfo:
     kernel: str
     operating_system: str
     containerd_store: bool = False
+    product: Literal["Docker Engine", "Podman"] = "Docker Engine"
 
 
 class DockerEngine:
@@ -84,10 +85,12 @@ class DockerEngine:
         with self.mapped():
             api = self.connected()
             info = api.info()
-            version = cast(dict[str, str], api.version(api_version=False))
+            version = api.version(api_version=False)
+        podman = any(each.get("Name") == "Podman Engine" for each in version.get("Components") or ())
         containerd = any("io.containerd.snapshotter" in str(entry) for entry in info.get("DriverStatus") or ())
         return EngineInfo(info["Name"], f"{version['Os']}/{version['Arch']}", version["Version"], version["ApiVersion"],
-                          info["KernelVersion"], info["OperatingSystem"], containerd)
+                          info["KernelVersion"], info["OperatingSystem"], containerd,
+                          "Podman" if podman else "Docker Engine")
 
     def image_id(self, ref: ImageRef | str) -> str | None:
         """The id (``sha256:…``) of the image with this reference or id; None where there is none."""

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from datetime import datetime
 
 from devloop.events import (
+    Checked,
     ConfigReloaded,
     Event,
     Failure,
@@ -23,6 +24,7 @@ from devloop.report.style import Paint, Symbols
 from devloop.report.text import cells, fit, harmless, seconds, wrap
 
 STEP_WIDTH = 8         # of the column that says build, deploy, rollout
+CHECK_WIDTH = 12       # of the column that says what was checked
 SUBJECT_WIDTH = 28     # subjects are aligned up to this
 SHOWN_OBJECTS = 12     # of those that were cleaned up, by name
 NARROW = 60            # columns below which nothing is aligned
@@ -64,6 +66,8 @@ class Story:
                 return self._object(event)
             case ForwardChanged():
                 return self._forward(event)
+            case Checked():
+                return self._checked(event)
             case ConfigReloaded():
                 return [f"{self._paint('cyan', self._s.changed)} {event.file} is in force"]
         return []
@@ -163,6 +167,11 @@ class Story:
         if event.level == "warning":
             return self._hanging(self._paint("bold yellow", self._s.warning), event.message, "yellow") + self._hint(event.hint)
         return self._hanging(self._paint("cyan", self._s.note), event.message) + self._hint(event.hint)
+
+    def _checked(self, event: Checked) -> list[str]:
+        symbol = self._paint("green", self._s.done) if event.ok else self._paint("bold red", self._s.failed)
+        lines = self._hanging(symbol, f"{event.name:{CHECK_WIDTH}} {event.detail}", "" if event.ok else "red")
+        return lines + self._hint(event.hint)
 
     def _hint(self, hint: str) -> list[str]:
         return self._hanging("  " + self._paint("cyan", self._s.hint), hint, indent=4) if hint else []

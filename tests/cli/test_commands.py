@@ -12,7 +12,7 @@ from harness import Devloop
 from jsonschema import Draft202012Validator
 
 ROOT = Path(__file__).parents[2]
-COMMANDS = ("dev", "run", "build", "deploy", "render", "delete", "schema", "version")
+COMMANDS = ("dev", "run", "build", "deploy", "render", "delete", "doctor", "schema", "version")
 
 
 def test_help_names_every_command_and_the_exit_codes(devloop: Devloop) -> None:

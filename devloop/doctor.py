@@ -1,0 +1,185 @@
+"""`devloop doctor`: everything that a session needs, looked at one after the other, each with what to do where it is not well."""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from devloop.app import App
+from devloop.build.bases import base_images
+from devloop.build.builder import BuildJob
+from devloop.build.docker import DockerBuilder
+from devloop.cancel import Cancel
+from devloop.clients import docker_auth
+from devloop.clients.docker import DockerEngine
+from devloop.clients.registry import Registry
+from devloop.cluster import guard
+from devloop.commands import Reported
+from devloop.config.models import Artifact
+from devloop.context import DigestCache, analyse
+from devloop.deploy.manifests import ManifestSet
+from devloop.deploy.rights import denied, needed
+from devloop.errors import ApiError, Cancelled, DeployError, DevloopError
+from devloop.events import Checked
+from devloop.interrupt import interruptible
+from devloop.model import ImageRef
+from devloop.publish.logins import Logins
+from devloop.publish.names import renamed
+
+
+def doctor(app: App) -> None:
+    """Check it all. Raises `Reported` with the first problem."""
+    problems = interruptible(lambda cancel: Doctor(app, cancel).examine())
+    if problems:
+        raise Reported(problems[0])
+
+
+class Doctor:
+    """One examination. What cannot be looked at because of an earlier problem is left out."""
+
+    def __init__(self, app: App, cancel: Cancel) -> None:
+        self._app, self._cancel = app, cancel
+        self._emit, app.emit = app.emit, lambda _: None      # what is found is all that is told
+        self._problems: list[DevloopError] = []
+        self._engine: DockerEngine | None = None
+
+    def examine(self) -> list[DevloopError]:
+        """The problems, in the order in which they were found."""
+        if not self._check("devloop.yaml", self._config):
+            return self._problems
+        docker = self._check("docker", self._docker)
+        if docker:
+            self._check("buildx", self._buildx)
+        if self._check("context", self._context) and self._check("cluster", self._cluster):
+            self._check("rights", self._rights)
+            if docker and self._check("route", lambda: self._app.route.reason):
+                self._check("images", self._probe)
+        if docker:
+            for host in self._registries():
+                self._check(f"login {host or 'docker.io'}", lambda host=host: self._login(host))  # type: ignore[misc]
+        if self._engine:
+            self._engine.close()
+        return self._problems
+
+    def _check(self, name: str, check: Callable[[], str]) -> bool:
+        self._cancel.check()
+        try:
+            detail = check()
+        except Cancelled:
+            raise
+        except DevloopError as error:
+            self._problems.append(error)
+            self._emit(Checked(name, False, "\n".join((error.message, *error.details)), error.hint))
+            return False
+        self._emit(Checked(name, True, detail))
+        return True
+
+    # --- each returns what is well, and raises what is not
+
+    def _config(self) -> str:
+        artifacts = len(self._app.config.build.artifacts)
+        return f"{self._app.config_file}: project '{self._app.config.name}', {artifacts} artifact{'' if artifacts == 1 else 's'}"
+
+    def _docker(self) -> str:
+        self._engine = DockerEngine(self._app.environ)
+        info = self._engine.info()
+        return f"{info.product} {info.version} (API {info.api_version}, {info.platform}) at {self._engine.endpoint}"
+
+    def _buildx(self) -> str:
+        engine = self._docker_engine
+        builder = DockerBuilder(engine, self._app.config.build.engine)
+        for artifact in self._app.config.build.artifacts:
+            context = self._app.analyse(artifact, self._cancel)
+            builder.check(BuildJob(artifact, context, ImageRef(artifact.image), artifact.docker.build_args))
+        found = engine.config.plugin("docker-buildx", engine.environ)
+        return found or "not installed; no Dockerfile of this project needs it"
+
+    def _context(self) -> str:
+        app = self._app
+        reason = guard(app.cluster, command="doctor", named_in_config=bool(app.config.deploy.kube_context),
+                       named_by_flag=bool(app.options.kube_context))
+        return f"{app.kube.context}: {reason}"
+
+    def _cluster(self) -> str:
+        version = self._app.kube.request("GET", "/version", cancel=self._cancel)["gitVersion"]
+        return f"Kubernetes {version} at {self._app.kube.server}"
+
+    def _rights(self) -> str:
+        app = self._app
+        manifests = ManifestSet(app.config.deploy.manifests, app.base).load()
+        rights = needed(app.kube, manifests, app.namespace, pull_secret=bool(app.config.deploy.image_pull_secret),
+                        forwards=bool(app.config.port_forward))
+        try:
+            missing = denied(app.kube, rights, self._cancel)
+        except ApiError as error:
+            raise DeployError(f"what we may do in namespace '{app.namespace}' cannot be told: {error.message}", hint=error.hint) from error
+        if missing:
+            raise DeployError(f"{len(missing)} of {len(rights)} rights are missing: {', '.join(map(str, missing))}",
+                              hint=f"Who runs the cluster can give them, with a Role. 'kubectl auth can-i {missing[0]}' asks the same.")
+        return f"all {len(rights)} that this project takes in namespace '{app.namespace}'"
+
+    def _probe(self) -> str:
+        """Build an image of one small file, publish it, and have its presence proven."""
+        app, started = self._app, time.monotonic()
+        name = next((a.image for a in app.config.build.artifacts), "devloop-probe")
+        # one tag for each project: it is replaced by the next probe, so that there is never more than one of it anywhere
+        tag = "doctor-" + hashlib.sha256(f"{app.config.name}/{app.namespace}".encode()).hexdigest()[:12]
+        artifact = Artifact(image=name)
+        with tempfile.TemporaryDirectory(prefix="devloop-") as directory:
+            (Path(directory) / "Dockerfile").write_text("FROM scratch\nCOPY probe /\n")
+            (Path(directory) / "probe").write_text(secrets.token_hex())
+            context = analyse(artifact, Path(directory), DigestCache())
+            built = app.builder.build(BuildJob(artifact, context, ImageRef(name, tag), {}), lambda _: None, self._cancel)
+        try:
+            published = app.publisher.publish(built, lambda _: None, self._cancel)
+        finally:
+            if not app.route.nodes:
+                app.engine.remove_tag(built.ref)
+        return f"a probe was built, published as {published.ref} and found there, in {time.monotonic() - started:.1f} s"
+
+    def _login(self, host: str) -> str:
+        """For registries that images are published to, the registry itself is asked; for those of base images, docker's configuration."""
+        app = self._app
+        if host not in self._pushed():
+            known = docker_auth.credentials(self._docker_engine.config, host, app.environ, self._cancel)
+            return f"as {known.get('username') or 'a token'}, for base images" if known else "nobody: base images must be public"
+        logins = Logins(self._docker_engine.config, app.environ, app.config.publish.registry)
+        registry = Registry(host, app.environ, lambda cancel: logins.of(host, cancel), insecure=app.config.publish.registry.insecure)
+        try:
+            registry.ping(self._cancel)
+        finally:
+            registry.close()
+        return f"as {registry.user}" if registry.user else "none is needed"
+
+    # --- what there is to look at
+
+    @property
+    def _docker_engine(self) -> DockerEngine:
+        assert self._engine
+        return self._engine
+
+    def _pushed(self) -> frozenset[str]:
+        """The registries that devloop.yaml publishes to."""
+        publish = self._app.config.publish
+        if publish.mode != "registry" and not (publish.mode == "auto" and publish.registry.repository):
+            return frozenset()
+        return frozenset(ImageRef(renamed(a.image, publish.registry.repository)).registry for a in self._app.config.build.artifacts)
+
+    def _registries(self) -> list[str]:
+        return sorted(self._pushed() | set(self._bases()))
+
+    def _bases(self) -> Iterator[str]:
+        for artifact in self._app.config.build.artifacts:
+            try:
+                context = self._app.analyse(artifact, self._cancel)
+            except Cancelled:
+                raise
+            except DevloopError:
+                continue      # told by the check of buildx
+            required = {r.image for r in artifact.requires}
+            yield from (ref.registry for ref in base_images(context.instructions, artifact.docker.build_args)
+                        if ref.repository not in required)
