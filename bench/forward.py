@@ -30,6 +30,7 @@ from devloop.pods import Pods, ready
 MEGABYTES = 200
 CONNECTIONS = 50
 AT_ONCE = 8
+WARM_UP = 20
 STUCK = 20.0              # seconds without a byte
 
 
@@ -122,10 +123,11 @@ MEASURES = {"MB/s down one connection": down,
 
 
 def once(command: tuple[str, ...], run: Callable[[int], float]) -> list[float]:
-    """One number, from a forward just started; none where it got stuck, as kubectl does now and then with many connections."""
+    """One number, from a forward just started and used a little; none where it got stuck, as kubectl does now and then with many connections."""
     with listening(*command) as port:
         try:
-            get(port, "/")
+            for _ in range(WARM_UP):
+                get(port, "/")
             return [run(port)]
         except TimeoutError:
             sys.stderr.write(f"{command[0]} got stuck\n")
