@@ -123,7 +123,7 @@ MEASURES = {"MB/s down one connection": down,
 
 
 def once(command: tuple[str, ...], run: Callable[[int], float]) -> list[float]:
-    """One number, from a forward just started and used a little; none where it got stuck, as kubectl does now and then with many connections."""
+    """One number, from a forward just started and used a little; none where it got stuck, as kubectl does now and then."""
     with listening(*command) as port:
         try:
             for _ in range(WARM_UP):
