@@ -12,6 +12,7 @@ import yaml
 from harness import Event, Result
 from jsonschema import Draft202012Validator
 from project import Project
+from standins.disguise import disguise
 from standins.profiles import Profile
 
 from tests.cluster.registries import PASSWORD, USER, registry
@@ -36,16 +37,6 @@ def only(result: Result, name: str) -> Event:
 
 def checked(result: Result) -> list[str]:
     return [event["name"] for event in result.all("checked")]
-
-
-def use_minikube(project: Project, kubeconfig: str, home: Path, name: str) -> None:
-    """Make the cluster look like a minikube with this profile."""
-    content = yaml.safe_load(Path(kubeconfig).read_text())
-    content["clusters"][0]["name"] = content["contexts"][0]["context"]["cluster"] = name
-    content["clusters"][0]["cluster"]["extensions"] = [{"name": "cluster_info", "extension": {"provider": "minikube.sigs.k8s.io"}}]
-    (project.path / "kubeconfig").write_text(yaml.safe_dump(content))
-    path = f"{ROOT}/tests/standins:{project.devloop.environment['PATH']}"
-    project.devloop.environ |= {"KUBECONFIG": str(project.path / "kubeconfig"), "MINIKUBE_HOME": str(home), "PATH": path}
 
 
 def test_where_all_is_well_each_thing_is_said_to_be_and_the_exit_code_is_0(project: Project) -> None:
@@ -128,7 +119,7 @@ def test_a_way_whose_tool_is_missing(project: Project) -> None:
 
 def test_a_way_that_loses_images_and_calls_it_a_success(project: Project, kubeconfig: str, tmp_path: Path) -> None:
     profile = Profile(tmp_path / "minikube", "lossy", nodes=2)
-    use_minikube(project, kubeconfig, tmp_path / "minikube", "lossy")
+    disguise(project, kubeconfig, "lossy", minikube_home=tmp_path / "minikube")
     result = project.run("doctor").ended(0)
     assert "by 'minikube image load', because it has 2 nodes" in result.one("checked", name="route")["detail"]
     profile.change(faults={"load": "lost"})
