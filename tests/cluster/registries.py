@@ -181,7 +181,9 @@ def build_image(docker_api: docker.APIClient) -> Iterator[Build]:
     made: list[str] = []
 
     def build(artifact: str = "hello-web", *layers: bytes, base: str = "busybox:1.36", run: str = "") -> BuiltImage:
-        dockerfile = f"FROM {base}\n" + "".join(f"COPY {n} /{n}-{secrets.token_hex(2)}\n" for n in range(len(layers))) + run
+        # a label makes it an image of its own, whatever its layers are: at the end all of its names go
+        copies = "".join(f"COPY {n} /{n}-{secrets.token_hex(2)}\n" for n in range(len(layers)))
+        dockerfile = f"FROM {base}\nLABEL test={secrets.token_hex(4)}\n{copies}{run}"
         context = io.BytesIO()
         with tarfile.open(fileobj=context, mode="w") as tar:
             for name, data in {"Dockerfile": dockerfile.encode(), **{str(n): data for n, data in enumerate(layers)}}.items():
@@ -191,12 +193,25 @@ def build_image(docker_api: docker.APIClient) -> Iterator[Build]:
         ref = ImageRef(f"devloop-test-registries/{artifact.rpartition('/')[2]}", secrets.token_hex(8))
         said = list(docker_api.build(fileobj=io.BytesIO(context.getvalue()), custom_context=True, tag=str(ref), rm=True, decode=True))
         assert not [m for m in said if "error" in m], said
-        made.append(str(ref))
-        return BuiltImage(artifact, ref, docker_api.inspect_image(str(ref))["Id"])
+        made.append(docker_api.inspect_image(str(ref))["Id"])
+        return BuiltImage(artifact, ref, made[-1])
 
     yield build
-    for ref in reversed(made):
-        docker_api.remove_image(ref, force=True)
+    for image_id in reversed(made):
+        _remove(docker_api, image_id)
+
+
+def _remove(api: docker.APIClient, image_id: str) -> None:
+    """With all the names that it got by being pushed and pulled, as soon as no container uses it."""
+    for _ in range(TRIES):
+        try:
+            api.remove_image(image_id, force=True)
+        except docker.errors.NotFound:
+            return
+        except docker.errors.APIError as error:
+            if error.status_code != 409:
+                raise
+            time.sleep(0.05)
 
 
 class Home:

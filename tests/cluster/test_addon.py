@@ -61,6 +61,7 @@ def run(kube: Kube, namespace: str, name: str, image: ImageRef) -> None:
     for _ in range(600):
         pod = kube.get(f"{pods}/{name}")
         if ready(pod):
+            kube.request("DELETE", f"{pods}/{name}", query={"gracePeriodSeconds": 0})
             return
         time.sleep(0.05)
     raise TimeoutError(str(pod["status"]))
