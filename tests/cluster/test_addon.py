@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -17,7 +18,7 @@ from devloop.pods import ready
 from devloop.publish.addon import RegistryAddonPublisher
 from tests.cluster import addon
 from tests.cluster.registries import Home
-from tests.cluster.workloads import await_service_account, pod_spec
+from tests.cluster.workloads import FOREVER, await_service_account, pod_spec
 
 pytestmark = pytest.mark.cluster
 
@@ -53,18 +54,21 @@ def replace_registry(kube: Kube) -> None:
 
 
 def run(kube: Kube, namespace: str, name: str, image: ImageRef) -> None:
-    """Run a pod of the image, which the node has to pull, until it is ready."""
+    """Run a pod of the image, which the node has to pull, until it is ready; then take it away."""
     await_service_account(kube, namespace)
-    container = {"name": "web", "image": str(image), "imagePullPolicy": "Always", "command": ["sleep", "1000"]}
+    container = {"name": "web", "image": str(image), "imagePullPolicy": "Always", "command": FOREVER}
     pods = f"/api/v1/namespaces/{namespace}/pods"
-    kube.request("POST", pods, body={"metadata": {"name": name}, "spec": pod_spec(container)})
-    for _ in range(600):
-        pod = kube.get(f"{pods}/{name}")
-        if ready(pod):
-            kube.request("DELETE", f"{pods}/{name}", query={"gracePeriodSeconds": 0})
+    kube.request("POST", pods, body={"metadata": {"name": name}, "spec": pod_spec(container, restartPolicy="Never")})
+    until(lambda: ready(kube.get(f"{pods}/{name}")))
+    kube.request("DELETE", f"{pods}/{name}", query={"gracePeriodSeconds": 0})
+
+
+def until(happened: Callable[[], bool]) -> None:
+    for _ in range(1200):
+        if happened():
             return
         time.sleep(0.05)
-    raise TimeoutError(str(pod["status"]))
+    raise TimeoutError
 
 
 # before the others: they have the addon
@@ -130,21 +134,22 @@ def test_two_images_side_by_side(registry_addon, publishing, build_image):
     assert [ref.repository for ref in refs] == ["localhost:5000/hello-web", "localhost:5000/hello-api"]
 
 
-def test_cancelling_ends_the_wait_for_the_registry(kube, registry_addon, publishing, build_image):
+def test_a_registry_that_does_not_come_up_is_told_after_a_while_and_a_cancel_ends_the_wait(kube, registry_addon, docker_home, build_image):
+    publisher = RegistryAddonPublisher(docker_home.engine(), kube, patience=1)
+    publishing = Publishing(publisher)
     kube.request("PATCH", "/apis/apps/v1/namespaces/kube-system/deployments/registry", body={"spec": {"replicas": 0}},
                  content_type="application/merge-patch+json")
     try:
-        for _ in range(600):
-            if not addon.pods(kube, of="actual-registry=true"):
-                break
-            time.sleep(0.05)
+        until(lambda: not addon.pods(kube, of="actual-registry=true"))
         cancel = Cancel()
-        cancel.cancel("a newer save")
+        timer = threading.Timer(0.2, cancel.cancel, ("a newer save",))
+        timer.start()
         with pytest.raises(Cancelled, match="a newer save"):
             publishing.publish(build_image(), cancel)
-        publishing.publisher._patience = 0.2
+        timer.join()
         with pytest.raises(PublishError, match=r"^the registry in the cluster \(kube-system/registry\) is not ready: it has no pod"):
             publishing.publish(build_image())
     finally:
+        publisher.close()
         kube.request("PATCH", "/apis/apps/v1/namespaces/kube-system/deployments/registry", body={"spec": {"replicas": 1}},
                      content_type="application/merge-patch+json")
