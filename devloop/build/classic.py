@@ -16,9 +16,10 @@ from devloop.clients.docker import DockerEngine, Message
 from devloop.errors import EngineError
 from devloop.events import Emit, StepOutput
 
-_STEP = re.compile(r"Step (\d+)/(\d+) : (.*[^\n])", re.DOTALL)
+_STEP = re.compile(r"(?:Step (?P<number>\d+)/(?P<total>\d+) : |(?:\[\d+/\d+\] )?STEP (?P<podmans>\d+)/(?P<of>\d+): )(?P<text>.*[^\n])\n?",
+                   re.DOTALL)
 _CHATTER = re.compile(r" ---> (?:Running in |Removed intermediate container )?[0-9a-f]*\n|Removing intermediate container [0-9a-f]+\n"
-                      r"|Successfully (?:built|tagged) .*\n")
+                      r"|Successfully (?:built|tagged) .*\n|--> [0-9a-f]+\n|COMMIT .*\n|[0-9a-f]{64}\n")
 _CACHED = " ---> Using cache\n"
 _LAYER = re.compile(r"Pulling fs layer|Waiting|Verifying Checksum|Download complete|Pull complete|Already exists|Downloading|Extracting")
 
@@ -85,11 +86,13 @@ class _Talk:
     def _stream(self, text: str) -> None:
         self._cached = text == _CACHED or (self._cached and bool(_CHATTER.fullmatch(text)))
         step = _STEP.fullmatch(text)
-        if step and int(step[1]) == self._number + 1:   # else it is a RUN that prints the like
+        number = int(step["number"] or step["podmans"]) if step else 0
+        # else it is a RUN that prints the like; Podman counts anew in each stage
+        if step and (number == self._number + 1 or (step["podmans"] and number == 1)):
             self._flush()
-            self._number, self._step = int(step[1]), text
-            self._progress.step(step[3], self._number, int(step[2]))
-            self._say(text)
+            self._number, self._step = number, text.removesuffix("\n")
+            self._progress.step(step["text"], self._number, int(step["total"] or step["of"]))
+            self._say(self._step)
             self._tail.clear()
             self._lines = Lines(skip="\n")   # the step's own line end comes as a message of its own
         elif _CHATTER.fullmatch(text):

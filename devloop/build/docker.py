@@ -11,7 +11,7 @@ from devloop.build import buildkit, classic
 from devloop.build.builder import BuildJob
 from devloop.cancel import Cancel
 from devloop.clients.docker import DockerEngine
-from devloop.errors import BuildError, DevloopError
+from devloop.errors import BuildError, DevloopError, UnreachableError
 from devloop.events import Emit
 from devloop.model import BuiltImage, ImageRef
 
@@ -33,6 +33,7 @@ class DockerBuilder:
         """`choice`: devloop.yaml's ``build.engine``."""
         self._engine = engine
         self._choice = choice
+        self._product = ""
         self._lock = threading.Lock()
         self._made: dict[str, list[_Made]] = {}   # by artifact, the one used last at the end
         self._own: set[str] = set()               # stages' images that were not in the Engine's cache already
@@ -49,7 +50,10 @@ class DockerBuilder:
         """Raises `BuildError` where this job could not even start: it needs BuildKit, and there is none or it is not wanted."""
         if self._buildkit(job):
             buildkit.plugin(self._engine, job)
-        elif job.context.needs_buildkit:
+        elif self._choice == "buildkit":
+            raise BuildError(f"{job.artifact.image}: build.engine is 'buildkit', but the Engine here is Podman, which has none",
+                             hint="Remove 'engine: buildkit' from devloop.yaml: Podman knows most of what BuildKit adds to Dockerfiles.")
+        elif self._choice == "classic" and job.context.needs_buildkit and not self._podman:
             raise BuildError(f"{job.artifact.image}: the Dockerfile needs BuildKit ({job.context.needs_buildkit}), "
                              "but build.engine is 'classic'",
                              hint="Remove 'engine: classic' from devloop.yaml, or what needs BuildKit from the Dockerfile.")
@@ -90,7 +94,17 @@ class DockerBuilder:
                 self._made[artifact].insert(0, one)
 
     def _buildkit(self, job: BuildJob) -> bool:
-        return self._choice == "buildkit" or (self._choice == "auto" and bool(job.context.needs_buildkit))
+        wanted = self._choice == "buildkit" or (self._choice == "auto" and bool(job.context.needs_buildkit))
+        return wanted and not self._podman
+
+    @property
+    def _podman(self) -> bool:
+        """Podman answers as an Engine does, and builds with Buildah: the API for classic builds is its only one."""
+        try:
+            self._product = self._product or self._engine.info().product
+        except UnreachableError:      # who needs it now will say so
+            return False
+        return self._product == "Podman"
 
     def _used(self, ref: ImageRef) -> None:
         """A version that came back (an undone edit) is as good as new."""

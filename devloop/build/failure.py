@@ -13,11 +13,11 @@ from devloop.errors import BuildError
 INSTALL_BUILDX = ("Install docker buildx: the package docker-buildx-plugin (Docker's own) or docker-buildx (Debian's, Ubuntu's), "
                   "elsewhere see https://docs.docker.com/go/buildx/.")
 
-_EXIT = re.compile(r"(?:returned a non-zero code|exit code): (\d+)\s*$")
+_EXIT = re.compile(r"(?:(?:returned a non-zero code|exit code):|while running runtime: exit status) (\d+)\s*$")
 _PARSE = re.compile(r"dockerfile parse error(?: on)? line (\d+): (.*)", re.DOTALL)
 _WRAPPING = re.compile(r"(?:(?:ERROR|failed to solve(?: with frontend [\w.]+)?|failed to create LLB definition|failed to compute cache key"
                        r"|failed to create shim task|OCI runtime create failed|runc create failed|unable to start container process"
-                       r"|COPY failed|ADD failed): |rpc error: code = \w+ desc = )+")
+                       r"|COPY failed|ADD failed|building at STEP \"[^\"]*\"|Build error): |rpc error: code = \w+ desc = )+")
 
 
 class _Advice(NamedTuple):
@@ -73,7 +73,7 @@ def failure(job: BuildJob, said: str, *, step: str = "", output: Sequence[str] =
 
 def _instruction(step: str) -> str:
     """``Step 3/7 : RUN true`` and ``[build 2/5] RUN true`` → ``RUN true``."""
-    return re.sub(r"^(?:Step \d+/\d+ : |\[[^\]]*\] )", "", step)
+    return re.sub(r"^(?:Step \d+/\d+ : |\[[^\]]*\] (?!STEP)|(?:\[[^\]]*\] )?STEP \d+/\d+: )", "", step)
 
 
 def _plain(said: str) -> str:

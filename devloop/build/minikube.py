@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tempfile
 from collections import deque
 from pathlib import Path
@@ -52,7 +53,7 @@ class MinikubeBuilder:
             code = self._minikube.build(self._arguments(job), archive, heard, cancel)
         found = None if code else self._minikube.image_id(self._profile.nodes[0], self._profile.runtime, job.ref, cancel)
         if found is None:
-            step = next((line for line in reversed(tail) if line.startswith("Step ")), "")
+            step = next((line for line in reversed(tail) if re.match(r"Step \d|(?:\[\d+/\d+\] )?STEP \d", line)), "")
             said = next((line for line in reversed(tail) if line), f"minikube ended with exit code {code}")
             raise failure(job, said, step=step, output=tuple(tail))
         return BuiltImage(job.artifact.image, job.ref, found)

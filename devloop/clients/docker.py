@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 from urllib.parse import urlsplit
 
 from devloop.cancel import Cancel
-from devloop.clients import docker_auth
+from devloop.clients import docker_auth, process
 from devloop.clients.docker_config import DockerConfig, DockerEndpoint, Tls
 from devloop.clients.docker_ssh import SshRelay
 from devloop.errors import DevloopError, EngineError, UnreachableError
@@ -33,6 +33,10 @@ if TYPE_CHECKING:
 
 CONNECT_TIMEOUT = 10.0   # seconds; ssh and TLS to far machines included
 ANSWER_TIMEOUT = 60.0    # seconds, for questions; builds are silent as long as they like
+
+_OTHERS = {"nerdctl": "nerdctl will not do: containerd has no Docker Engine API. In Rancher Desktop choose dockerd (moby) in Preferences "
+                      "> Container Engine.",
+           "podman": "Podman will do: systemctl --user start podman.socket, and DOCKER_HOST=unix://$XDG_RUNTIME_DIR/podman/podman.sock."}
 
 Message = dict[str, Any]
 """One JSON object of the Engine's stream: ``stream``, ``status`` with ``progressDetail``, ``aux``, or ``errorDetail``."""
@@ -266,7 +270,8 @@ class DockerEngine:
                                     "sudo usermod -aG docker $USER, then log in again.")
         if number in (errno.ENOENT, errno.ECONNREFUSED):
             return UnreachableError(f"{where} is not running: {text}", hint="Start Docker (sudo systemctl start docker, Docker Desktop, "
-                                    "colima start ...), or say with DOCKER_HOST or 'docker context use' where it is.")
+                                    "colima start ...), or say with DOCKER_HOST or 'docker context use' where it is."
+                                    + "".join(f" {hint}" for program, hint in _OTHERS.items() if process.which(program, self.environ)))
         if any("imed out" in str(c) or isinstance(c, TimeoutError) for c in causes):
             return UnreachableError(f"{where} does not answer: {text}", hint="Does 'docker info' answer?")
         return UnreachableError(f"{where} cannot be used: {text}", hint="See whether 'docker info' works with the same settings.")

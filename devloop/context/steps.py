@@ -9,15 +9,21 @@ from devloop.context.model import Instruction
 
 _CLASSIC = re.compile(r"Step (\d+)/\d+ : (\S+)")
 _BUILDKIT = re.compile(r"\[(?:\S+/\S+ )?(?:(?P<stage>[^\]\s]+) )?(?P<number>\d+)/\d+\] (?P<text>(?P<keyword>[A-Z]+)\b.*)")
+_PODMAN = re.compile(r"(?:\[(\d+)/\d+\] )?STEP (\d+)/\d+: (\S+)")
 _LAYERS = ("FROM", "RUN", "COPY", "ADD", "WORKDIR")
 
 
 def step_line(instructions: Sequence[Instruction], text: str) -> int | None:
-    """The line for ``Step 3/7 : RUN …`` or ``[build 2/5] COPY …``, wherever in `text` that stands; None where it is neither."""
+    """The line for ``Step 3/7 : RUN …``, ``[build 2/5] COPY …`` or Podman's ``[1/2] STEP 3/7: RUN …``, wherever in `text` that stands;
+    None where it is none of them."""
     if match := _CLASSIC.search(text):
         number = int(match[1])   # the classic builder counts every instruction, ARGs before the first FROM included
         found = instructions[number - 1] if 0 < number <= len(instructions) else None
         return found.line if found and found.keyword == match[2].upper() else None
+    if match := _PODMAN.search(text):      # it counts the instructions of each stage
+        inside = [i for i in instructions if i.stage == int(match[1] or 1) - 1]
+        found = inside[int(match[2]) - 1] if 0 < int(match[2]) <= len(inside) else None
+        return found.line if found and found.keyword == match[3].upper() else None
     if match := _BUILDKIT.search(text):
         return _buildkit(instructions, match)
     return None

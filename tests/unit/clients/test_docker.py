@@ -50,6 +50,16 @@ def test_a_socket_that_does_not_exist(tmp_path: Path) -> None:
     assert error.exit_code == 14
 
 
+@pytest.mark.parametrize(("program", "hint"), [("nerdctl", "nerdctl will not do: containerd has no Docker Engine API."),
+                                               ("podman", "Podman will do: systemctl --user start podman.socket"), ("else", "")])
+def test_where_there_is_another_engine_it_is_said_what_it_is_good_for(tmp_path: Path, program: str, hint: str) -> None:
+    (tmp_path / program).write_text("#!/bin/sh\n")
+    (tmp_path / program).chmod(0o755)
+    said = unreachable(f"unix://{tmp_path}/docker.sock", PATH=str(tmp_path)).hint
+    assert hint in said
+    assert ("will" in said) == bool(hint)
+
+
 def test_a_port_where_nobody_listens() -> None:
     assert "is not running" in unreachable("tcp://127.0.0.1:1").message
 
