@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 from devloop.cancel import Cancel
-from devloop.clients import process
 from devloop.clients.process import Captured
 from devloop.clients.tools import Tool, last
 from devloop.errors import PublishError
@@ -124,8 +123,7 @@ class Minikube:
 
     def build(self, arguments: Sequence[str], archive: Path, on_line: Callable[[str], None], cancel: Cancel) -> int:
         """Build the context in this tar on the nodes. Returns the exit code, which is 0 for builds that failed, too."""
-        argv = [TOOL.path(self.environ), "-p", self.name, "image", "build", *arguments, str(archive)]
-        return process.stream(argv, environ=self.environ, cancel=cancel, stdin=(), on_line=on_line)
+        return TOOL.stream(["-p", self.name, "image", "build", *arguments, str(archive)], self.environ, on_line, cancel)
 
     def enable_registry(self, cancel: Cancel) -> None:
         """Enable the registry addon; it may be enabled already. Raises `MinikubeError`."""

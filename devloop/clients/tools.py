@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from devloop.cancel import Cancel
@@ -27,8 +28,19 @@ class Tool:
     def run(self, arguments: Sequence[str], environ: Mapping[str, str], cancel: Cancel) -> Captured:
         """Run it to its end, whatever its exit code. Raises `PublishError` where it is missing or cannot be started, `Cancelled`."""
         path = self.path(environ)
-        try:
+        with self._runnable(path):
             return process.capture([path, *arguments], environ=environ, cancel=cancel)
+
+    def stream(self, arguments: Sequence[str], environ: Mapping[str, str], on_line: Callable[[str], None], cancel: Cancel) -> int:
+        """The same, giving every line of its output and errors to `on_line`. Returns the exit code."""
+        path = self.path(environ)
+        with self._runnable(path):
+            return process.stream([path, *arguments], environ=environ, cancel=cancel, stdin=(), on_line=on_line)
+
+    @contextmanager
+    def _runnable(self, path: str) -> Iterator[None]:
+        try:
+            yield
         except OSError as error:
             raise PublishError(f"{path} cannot be run: {error.strerror}", hint=f"Install it anew: {self.home}") from error
 

@@ -16,8 +16,9 @@ from devloop.cancel import Cancel
 from devloop.clients.docker import DockerEngine
 from devloop.clients.docker_containers import Container, execute, feedable, labelled
 from devloop.clients.docker_images import save
+from devloop.clients.process import Captured
 from devloop.clients.tools import last
-from devloop.errors import PublishError
+from devloop.errors import EngineError, PublishError
 from devloop.events import Emit, Notice
 from devloop.model import BuiltImage
 from devloop.publish.built import check_built
@@ -70,7 +71,7 @@ class ContainerNodes:
             raise PublishError(f"no node of {self} runs in the Docker Engine at {self._engine.endpoint}",
                                hint=f"Start it: docker start {' '.join(stopped)}" if stopped else "Is the right docker context chosen?")
         with self._lock:
-            self._containers = running
+            self._containers = {**self._containers, **running}      # somebody else may still be at work on one that has stopped
             news = [name for name in stopped if name not in self._told]
             self._told.update(news)
         for name in news:
@@ -79,7 +80,7 @@ class ContainerNodes:
 
     def lacks(self, node: str, image: BuiltImage, cancel: Cancel) -> str:
         name = f"{image.ref.canonical}:{image.ref.tag}"
-        listed = execute(self._engine, self._containers[node], (*CTR, "images", "ls", f"name=={name}", f"name=={image.image_id}"), cancel)
+        listed = self._run(node, (*CTR, "images", "ls", f"name=={name}", f"name=={image.image_id}"), cancel)
         if listed.code:
             return f"its containerd does not answer: {last(listed.errors) or last(listed.output)}"
         digests = {line.split()[0]: line.split()[2] for line in listed.output.splitlines()[1:]}
@@ -93,7 +94,7 @@ class ContainerNodes:
 
     def _config(self, node: str, digest: str, cancel: Cancel) -> str:
         """The digest of the image's config, by its manifest; empty where there is none."""
-        manifest = execute(self._engine, self._containers[node], (*CTR, "content", "get", digest), cancel)
+        manifest = self._run(node, (*CTR, "content", "get", digest), cancel)
         return str((json.loads(manifest.output).get("config") or {}).get("digest", "")) if manifest.code == 0 else ""
 
     def load(self, nodes: Sequence[str], image: BuiltImage, meter: Meter, cancel: Cancel) -> Mapping[str, str]:
@@ -102,7 +103,7 @@ class ContainerNodes:
         complaints: dict[str, str] = {}
 
         def into(node: str, tar: Iterable[bytes]) -> None:
-            done = execute(self._engine, self._containers[node], IMPORT, cancel, tar)
+            done = self._run(node, IMPORT, cancel, tar)
             if done.code:
                 complaints[node] = f"'docker exec {node} {' '.join(IMPORT)}' ended with exit code {done.code}: {last(done.errors)}"
 
@@ -114,6 +115,12 @@ class ContainerNodes:
         if "no space left" in complaint:
             return "The machine's disk is full: docker system prune frees what is not used."
         return "See what its log says: docker logs NODE. A node that is broken is mended by making the cluster anew."
+
+    def _run(self, node: str, argv: Sequence[str], cancel: Cancel, stdin: Iterable[bytes] | None = None) -> Captured:
+        try:
+            return execute(self._engine, self._containers[node], argv, cancel, stdin)
+        except EngineError as error:      # the node was stopped just now
+            return Captured(-1, "", error.message)
 
     def _found(self) -> list[Container]:
         found = labelled(self._engine, f"{self._maker.cluster}={self._cluster}")

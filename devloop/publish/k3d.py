@@ -1,4 +1,4 @@
-"""k3d: images go into its nodes by the Engine, or by its command line where its nodes are not containers of the Engine that builds."""
+"""k3d: images go into its nodes by the Engine, or by its command line where the Engine does not lead to them."""
 
 from __future__ import annotations
 
@@ -19,5 +19,5 @@ def publisher(engine: DockerEngine, kube: Kube, cluster: str) -> LoadedNodes:
         return LoadedNodes(nodes)
     return LoadedNodes(ReportedNodes(
         engine, kube, lambda archive, cancel: k3d.load(archive, cluster, engine.environ, cancel),
-        f"images are loaded into k3d cluster '{cluster}' by 'k3d image import', because its nodes are not containers of this Docker Engine",
+        f"images are loaded into k3d cluster '{cluster}' by 'k3d image import', because this Docker Engine does not lead to its nodes",
         "Is the right docker context chosen? Best is a registry: k3d cluster create --registry-create."))

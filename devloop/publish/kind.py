@@ -1,4 +1,4 @@
-"""kind: images go into its nodes by the Engine, or by its command line where its nodes are not containers of the Engine that builds."""
+"""kind: images go into its nodes by the Engine, or by its command line where the Engine does not lead to them."""
 
 from __future__ import annotations
 
@@ -19,5 +19,5 @@ def publisher(engine: DockerEngine, kube: Kube, cluster: str) -> LoadedNodes:
         return LoadedNodes(nodes)
     return LoadedNodes(ReportedNodes(
         engine, kube, lambda archive, cancel: kind.load(archive, cluster, engine.environ, cancel),
-        f"images are loaded into kind cluster '{cluster}' by 'kind load', because its nodes are not containers of this Docker Engine",
+        f"images are loaded into kind cluster '{cluster}' by 'kind load', because this Docker Engine does not lead to its nodes",
         "Where kind uses Podman or nerdctl, say so: KIND_EXPERIMENTAL_PROVIDER=podman. Best is a registry: see publish.registry."))

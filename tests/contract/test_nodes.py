@@ -109,6 +109,14 @@ def test_an_image_that_is_gone_is_no_success(make_nodes: Make, engine: DockerEng
         way.publish(BuiltImage("web", ImageRef("devloop-test-never-built", "1"), image.image_id), print, Cancel())
 
 
+def test_a_node_that_stops_meanwhile_is_told(make_nodes: Make, engine: DockerEngine, kube: Kube, image: BuiltImage) -> None:
+    nodes = make_nodes("kind", 1)
+    loader = route("kind", engine, kube, nodes)._loader
+    loader.nodes(print, Cancel())
+    nodes.stop(nodes.names[0])
+    assert "is not running" in loader.lacks(nodes.names[0], image, Cancel())
+
+
 def test_cancelling_ends_a_load_at_once(make_nodes: Make, engine: DockerEngine, kube: Kube, image: BuiltImage) -> None:
     nodes = make_nodes("kind", 2)
     nodes.break_(nodes.names[1], "touch /begun; exec sleep 1000")
