@@ -100,7 +100,8 @@ def test_a_manifest_that_kubernetes_refuses_ends_with_12(project: Project) -> No
 ], ids=["no image", "crash", "no config map", "probe"])
 def test_a_rollout_that_fails_ends_with_13_and_says_why(project: Project, container: dict[str, Any], said: list[str]) -> None:
     project.write("k8s/other.yaml", other(**container))
-    project.edit("devloop.yaml", "manifests:", "rolloutTimeout: 5s\n  manifests:")
+    project.edit("devloop.yaml", "manifests:", "rolloutTimeout: 10s\n  manifests:")
+    project.edit("k8s/deployment.yaml", "  selector:", "  replicas: 0\n  selector:")      # on a busy machine it might be late, too
     failure = project.run("run").ended(13).one("failure")
     assert all(part in str(failure) for part in ["deployment/other", *said]), failure
     assert failure["hint"]

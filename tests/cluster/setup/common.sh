@@ -59,10 +59,11 @@ stop() {
   kill -KILL "$pid"
 }
 
-# await NAME COMMAND...: until the command succeeds; the daemon's log is shown where it ends or takes a minute
+# await NAME COMMAND...: until the command succeeds; the daemon's log is shown where it ends or takes three minutes
+# (a machine that has just started reads its programs from a cold disk)
 await() {
   local name=$1; shift
-  for _ in $(seq 600); do
+  for _ in $(seq 1800); do
     "$@" && return
     alive "$name" || break
     sleep 0.1
