@@ -99,12 +99,13 @@ class Session:
             try:
                 self._pipeline.run(plan, cancel)
                 self._watcher.update(self._roots())      # a Dockerfile may have come to depend on more
-                self._queue.put(GenerationDone(None))
-                self._pipeline.prune()
             except DevloopError as error:
                 self._queue.put(GenerationDone(error))
             except Exception as error:  # noqa: BLE001 - a fault of ours must not end the loop
                 self._queue.put(GenerationDone(unexpected(error)))
+            else:
+                self._queue.put(GenerationDone(None))
+                self._pipeline.prune()
 
         threading.Thread(target=work, name=f"generation-{generation}", daemon=True).start()
 

@@ -175,6 +175,8 @@ class Deploy(Model):
 
     manifests: list[Filled] = Field(
         ["k8s/*.yaml"], description="Kubernetes manifests: files, globs or directories, relative to devloop.yaml.")
+    target: Literal["cluster", "docker"] = Field("cluster", description="Where they run: on a cluster, or on the local Docker Engine alone "
+                                                 "(for development; --local says the same for one command).")
     namespace: str = Field("", description="The namespace for objects that name none. Default: the context's.")
     kube_context: str = Field("", description="The kubeconfig context. Default: the current one, if it is a local cluster.")
     rollout_timeout: Duration = Field("10m", description="How long a rollout may take before it counts as failed.")
