@@ -121,11 +121,11 @@ def render(app: "App", file_output: Annotated[Path | None, typer.Option("-o", "-
 
 
 @command(cli)
-def delete(app: "App") -> None:
-    """Delete what was deployed; volumes and namespaces that were there before stay."""
+def delete(app: "App", volumes: Annotated[bool, typer.Option("--volumes", help="Delete its PersistentVolumeClaims, too.")] = False) -> None:
+    """Delete what was deployed; volumes, and namespaces that were there before, stay."""
     from devloop import commands
 
-    commands.delete(app)
+    commands.delete(app, volumes=volumes)
 
 
 @command(cli)

@@ -76,10 +76,10 @@ def render(app: App, *, file_output: Path | None, build_artifacts: Path | None) 
         sys.stdout.write(text)
 
 
-def delete(app: App) -> None:
-    """Delete what this project deployed."""
+def delete(app: App, *, volumes: bool) -> None:
+    """Delete what this project deployed; with `volumes` its data, too."""
     app.greet("delete")
-    interruptible(lambda cancel: app.deployer.delete(app.emit, cancel))
+    interruptible(lambda cancel: app.deployer.delete(app.emit, cancel, volumes=volumes))
 
 
 def _once(app: App, work: Callable[[Cancel], None]) -> None:

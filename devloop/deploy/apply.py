@@ -74,13 +74,13 @@ class Applier:
                 save_inventory(work, self._namespace, tuple(targets))
             return tuple(ref for ref in targets if is_workload(ref) and ref not in over)
 
-    def delete(self, emit: Emit, cancel: Cancel) -> None:
+    def delete(self, emit: Emit, cancel: Cancel, *, volumes: bool = False) -> None:
         """See `Deployer`. Waits for the pods a few seconds, then says which ones still end by themselves."""
         self._jobs.clear()
         with working(self._kube, self._name, emit, cancel) as work:
             home, known = self._home(work)
             if home is not None and not is_ending(home):
-                teardown.delete_all(work, self._namespace, known)
+                teardown.delete_all(work, self._namespace, known, volumes=volumes)
 
     # --- the namespace
 

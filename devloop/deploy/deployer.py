@@ -21,9 +21,9 @@ class Deployer(Protocol):
         """
         ...
 
-    def delete(self, emit: Emit, cancel: Cancel) -> None:
-        """Delete what this project deployed (PersistentVolumeClaims and namespaces it did not create stay) and wait until
-        the pods are gone. Nothing there is no error."""
+    def delete(self, emit: Emit, cancel: Cancel, *, volumes: bool = False) -> None:
+        """Delete what this project deployed (namespaces it did not create stay, PersistentVolumeClaims go with `volumes` alone) and
+        wait until the pods are gone. Nothing there is no error."""
         ...
 
 

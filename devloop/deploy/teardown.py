@@ -1,7 +1,7 @@
 """Taking away what was deployed: what left the manifests, or everything.
 
 Only what the project created goes, and still has: an object that was there before, or that another project took over, stays.
-PersistentVolumeClaims stay always. A namespace or a custom resource definition goes only while nothing of somebody else is in it.
+PersistentVolumeClaims stay, unless they are asked for. A namespace or a custom resource definition goes only while nothing of somebody else is in it.
 """
 
 from __future__ import annotations
@@ -52,13 +52,14 @@ def prune(work: Work, refs: Sequence[ObjectRef]) -> None:
         work.each(lambda f: _delete(work, f, "no longer in the manifests"), batch)
 
 
-def delete_all(work: Work, namespace: str, known: Sequence[ObjectRef] | None) -> None:
-    """Delete everything in the inventory, last applied first, wait for the pods, then delete the inventory."""
+def delete_all(work: Work, namespace: str, known: Sequence[ObjectRef] | None, *, volumes: bool = False) -> None:
+    """Delete everything in the inventory, last applied first, wait for the pods, then delete the inventory. With `volumes` the claims
+    that the project made go, too: its own, and those of its StatefulSets."""
     home = ObjectRef("v1", "Namespace", "", namespace)
     found = _find(work, tuple(dict.fromkeys((home, *(known or ())))))
     ours = [f for f in found if is_ours(f.object, work.name)]
     strange = [str(f.ref) for f in found if f not in ours and f.ref in (known or ())]
-    volumes = {f.ref for f in ours if f.ref.kind in ("PersistentVolumeClaim", "PersistentVolume")}
+    kept = {f.ref for f in ours if f.ref.kind in ("PersistentVolumeClaim", "PersistentVolume")}
     makers = _makers(work, ours)
     deleted: list[_Live] = []
     failed: list[DeployError] = []
@@ -69,10 +70,16 @@ def delete_all(work: Work, namespace: str, known: Sequence[ObjectRef] | None) ->
             failed.append(error)       # the others are to go nevertheless
         _await_finalizers(work, batch)
         deleted += batch
-    volumes |= _await_pods(work, deleted, makers)
+    claims = {ref for ref in kept if ref.kind == "PersistentVolumeClaim"} if volumes else set()
+    for ref in _await_pods(work, deleted, makers):
+        kept.add(ref)
+        if volumes and any(_is_of_template(ref, f.object) for f in deleted if f.ref.kind == "StatefulSet"):
+            claims.add(ref)
+    for claim in _find(work, sorted(claims)):
+        _delete(work, claim)
     if strange:
         work.emit(Notice(f"not created by devloop here, so it stays: {', '.join(strange)}"))
-    for ref in sorted(volumes):
+    for ref in sorted(kept - claims):
         work.emit(Notice(f"{ref} stays, with its data", hint=f"To remove it: {delete_command(ref)}"))
     if failed:
         raise failed[0]                # and the inventory stays, for another try
@@ -159,6 +166,13 @@ def _tenants(work: Work, namespace: str) -> str:
         return f"{', '.join(o['metadata']['labels'].get(NAME, '') for o in others)} is deployed in it, too"
     names = [o["metadata"]["name"] for o in work.items(f"{root}/pods", f"{NAME}!={work.name}")]
     return f"other pods run in it: {', '.join(names[:5])}" if names else ""
+
+
+def _is_of_template(claim: ObjectRef, stateful_set: Object) -> bool:
+    """Whether one of the StatefulSet's volumeClaimTemplates made the claim: ``TEMPLATE-SET-NUMBER``."""
+    meta, templates = stateful_set["metadata"], stateful_set["spec"].get("volumeClaimTemplates") or ()
+    made, _, number = claim.name.rpartition("-")
+    return claim.namespace == meta["namespace"] and number.isdigit() and made in {f"{t['metadata']['name']}-{meta['name']}" for t in templates}
 
 
 # --- pods

@@ -57,9 +57,9 @@ class Deployed:
         self.workloads = self.applier.deploy(rendered, self.events.append, Cancel())
         return self.done
 
-    def delete(self) -> list[str]:
+    def delete(self, *, volumes: bool = False) -> list[str]:
         self.events = []
-        self.applier.delete(self.events.append, Cancel())
+        self.applier.delete(self.events.append, Cancel(), volumes=volumes)
         return self.done
 
     def error(self, *objects: Object) -> DeployError:
@@ -573,6 +573,21 @@ def test_delete_removes_everything_but_volumes_and_namespaces_that_were_there(pr
     assert project.live("v1", "PersistentVolumeClaim", "data")
     assert project.live("v1", "ConfigMap", f"devloop-{PROJECT}") is None
     assert project.delete() == []
+
+
+def test_delete_takes_the_projects_own_claims_where_it_is_told_to(project: Deployed) -> None:
+    project.make(claim("theirs"), "kubectl-create")
+    mounted = pod_spec(volumes=[{"name": "v", "persistentVolumeClaim": {"claimName": "theirs"}}])
+    stateful = {"apiVersion": "apps/v1", "kind": "StatefulSet", "metadata": {"name": "db"}, "spec": {
+        "serviceName": "db", "selector": {"matchLabels": {"app": "db"}}, "volumeClaimTemplates": [claim("v1")],
+        "template": {"metadata": {"labels": {"app": "db"}}, "spec": mounted}}}
+    project.deploy(claim(), stateful)
+    await_true(lambda: project.pods)
+    assert project.delete(volumes=True) == ["deleted persistentvolumeclaim/data", "deleted persistentvolumeclaim/v1-db-0",
+                                            "deleted statefulset/db"]
+    assert "persistentvolumeclaim/theirs stays, with its data" in project.notices
+    await_true(lambda: not project.live("v1", "PersistentVolumeClaim", "data"))
+    assert project.live("v1", "PersistentVolumeClaim", "theirs")
 
 
 def test_delete_is_quick_for_pods_that_ignore_the_signal_and_says_what_takes_longer(project: Deployed) -> None:
