@@ -1,7 +1,8 @@
 """Taking away what was deployed: what left the manifests, or everything.
 
 Only what the project created goes, and still has: an object that was there before, or that another project took over, stays.
-PersistentVolumeClaims stay, unless they are asked for. A namespace or a custom resource definition goes only while nothing of somebody else is in it.
+PersistentVolumeClaims stay, unless they are asked for. A namespace or a custom resource definition goes only while nothing of
+somebody else is in it.
 """
 
 from __future__ import annotations
@@ -171,8 +172,9 @@ def _tenants(work: Work, namespace: str) -> str:
 def _is_of_template(claim: ObjectRef, stateful_set: Object) -> bool:
     """Whether one of the StatefulSet's volumeClaimTemplates made the claim: ``TEMPLATE-SET-NUMBER``."""
     meta, templates = stateful_set["metadata"], stateful_set["spec"].get("volumeClaimTemplates") or ()
-    made, _, number = claim.name.rpartition("-")
-    return claim.namespace == meta["namespace"] and number.isdigit() and made in {f"{t['metadata']['name']}-{meta['name']}" for t in templates}
+    base, _, number = claim.name.rpartition("-")
+    return (claim.namespace == meta["namespace"] and number.isdigit()
+            and base in {f"{template['metadata']['name']}-{meta['name']}" for template in templates})
 
 
 # --- pods
