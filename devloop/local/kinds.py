@@ -19,12 +19,13 @@ DEPLOYMENTS = Resource("apps/v1", "Deployment", "deployments", True)
 REPLICA_SETS = Resource("apps/v1", "ReplicaSet", "replicasets", True)
 STATEFUL_SETS = Resource("apps/v1", "StatefulSet", "statefulsets", True)
 DAEMON_SETS = Resource("apps/v1", "DaemonSet", "daemonsets", True)
+CONTROLLER_REVISIONS = Resource("apps/v1", "ControllerRevision", "controllerrevisions", True)
 JOBS = Resource("batch/v1", "Job", "jobs", True)
 CRON_JOBS = Resource("batch/v1", "CronJob", "cronjobs", True)
 INGRESSES = Resource("networking.k8s.io/v1", "Ingress", "ingresses", True)
 
 KINDS = (NAMESPACES, NODES, PODS, SERVICES, ENDPOINTS, CONFIG_MAPS, SECRETS, CLAIMS, SERVICE_ACCOUNTS, EVENTS, DEPLOYMENTS, REPLICA_SETS,
-         STATEFUL_SETS, DAEMON_SETS, JOBS, CRON_JOBS, INGRESSES)
+         STATEFUL_SETS, DAEMON_SETS, CONTROLLER_REVISIONS, JOBS, CRON_JOBS, INGRESSES)
 
 _BY_NAME = {(kind.api_version, kind.kind): kind for kind in KINDS}
 
