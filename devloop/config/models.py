@@ -51,10 +51,20 @@ def _registry_path(text: str) -> str:
     return text
 
 
+def _any_image(text: str) -> str:
+    ImageRef.parse(text)
+    return text
+
+
+def _any_image_or_none(text: str) -> str:
+    return text and _any_image(text)
+
+
 Duration = Annotated[str, Field(pattern=_DURATION), Expected("a duration such as 30s, 10m or 1h30m")]
 """A Go duration as text; `parse_duration` gives its seconds."""
 
 Image = Annotated[str, Field(min_length=1), AfterValidator(_image), Expected("an image such as hello-web")]
+AnyImage = Annotated[str, Field(min_length=1), AfterValidator(_any_image), Expected("an image such as ghcr.io/acme/kaniko:v1.28.3")]
 Values = dict[str, Annotated[str, AsWritten(), WithJsonSchema({"type": ["string", "number", "boolean"]})]]
 RegistryPath = Annotated[str, AfterValidator(_registry_path), Expected("a registry's host and path such as ghcr.io/acme")]
 Filled = Annotated[str, Field(min_length=1), Expected("text that is not empty")]
@@ -100,6 +110,9 @@ class Requirement(Model):
                        "component in upper case, other characters than letters and digits as '_' (hello-base: HELLO_BASE).")
 
 
+BuilderName = Literal["docker", "kaniko", "auto"]
+
+
 class Artifact(Model):
     """One image to build."""
 
@@ -107,6 +120,7 @@ class Artifact(Model):
 
     image: Image = Field(description="The image's name as it stands in the manifests, without tag.")
     context: str = Field(".", description="The build context, relative to devloop.yaml.")
+    builder: Literal["", "docker", "kaniko", "auto"] = Field("", description="What builds it. Default: build.builder.")
     docker: DockerBuild = Field(DockerBuild(), description="How the Dockerfile is built.")
     requires: list[Annotated[Requirement, BeforeValidator(Requirement.written_short, json_schema_input_type=Requirement | str)]] = Field(
         [], description="Artifacts that must be built first, by image; their references are handed over as build arguments.")
@@ -119,8 +133,79 @@ class TemplateTag(Model):
                           "The content's digest is added where the template lacks it.")
 
 
+class Git(Model):
+    """A Git repository as the build context, cloned in the cluster."""
+
+    url: Annotated[str, Expected("a repository's address such as https://github.com/acme/hello.git")] = Field(
+        pattern=r"^https?://[^\s#@]+$", description="The repository's address, with https:// or http://; a login goes into env (GIT_USERNAME, "
+        "GIT_PASSWORD, GIT_TOKEN).")
+    ref: str = Field("", description="The branch, tag or commit. Default: the repository's own.")
+    sub_path: str = Field("", description="The context's directory in the repository.")
+
+
+class GitContext(Model):
+    """Where the context comes from instead of this machine."""
+
+    git: Git = Field(description="A Git repository, cloned in the cluster; nothing is uploaded.")
+
+
+class KanikoCache(Model):
+    """Layers of earlier builds, kept in a registry."""
+
+    enabled: bool = Field(True, description="Keep layers, and take them from there.")
+    repository: str = Field("", description="Where to. Default: cache, below the image's own repository.")
+    ttl: Duration = Field("336h", description="How long a layer is good for.")
+    copy_layers: bool = Field(False, description="Keep those of COPY and ADD, too.")
+
+
+class Resources(Model):
+    """What a build's container gets."""
+
+    requests: Values = Field({}, description="What it is sure to get: {memory: 1Gi, cpu: 500m}.")
+    limits: Values = Field({}, description="What it may use.")
+
+
+class Toleration(Model):
+    """A taint of nodes that build pods may run on in spite of it."""
+
+    key: str = Field("", description="The taint's key.")
+    operator: Literal["Equal", "Exists"] = Field("Equal", description="How value is compared.")
+    value: str = Field("", description="The taint's value.")
+    effect: Literal["", "NoSchedule", "PreferNoSchedule", "NoExecute"] = Field("", description="The taint's effect. Default: any.")
+
+
+class Kaniko(Model):
+    """How images are built in the cluster: docs/kaniko.md."""
+
+    image: AnyImage = Field("ghcr.io/osscontainertools/kaniko:v1.28.3", description="The executor's image. Pin it, by version or digest.")
+    helper_image: Annotated[str, AfterValidator(_any_image_or_none), Expected("an image such as busybox:1.36")] = Field(
+        "busybox:1.36", description="An image with a static /bin/busybox, for the executor's image has no shell. Empty: the executor's image "
+                                    "has /busybox, as those tagged debug do.")
+    namespace: str = Field("", description="The builds' namespace. Default: the one deployed to.")
+    service_account: str = Field("", description="The build pods' service account: for clouds that let it into their registries.")
+    docker_config_secret: SecretName = Field("", description="A secret of type kubernetes.io/dockerconfigjson with the registries' logins.")
+    from_docker_config: bool = Field(False, description="Hand over this machine's logins to the registries that a build needs, and no others.")
+    cache: KanikoCache = Field(KanikoCache(), description="Layers of earlier builds, kept in a registry.")
+    resources: Resources = Field(Resources(), description="What a build's container gets.")
+    node_selector: Values = Field({}, description="Labels of the nodes that may build.")
+    tolerations: list[Toleration] = Field([], description="Taints of nodes that may build in spite of them.")
+    env: Values = Field({}, description="The executor's environment; HTTP_PROXY, HTTPS_PROXY and NO_PROXY reach RUN instructions, too.")
+    args: list[Filled] = Field([], description="More of the executor's flags: --snapshot-mode=redo, --single-snapshot ...")
+    registry_mirror: list[Filled] = Field([], description="Mirrors of Docker Hub.")
+    insecure_registries: list[Filled] = Field([], description="Registries that speak plain HTTP, by host and port.")
+    skip_tls_verify: bool = Field(False, description="Trust any registry's certificate.")
+    certificates: str = Field("", description="A ConfigMap with further certificate authorities, in PEM form.")
+    timeout: Duration = Field("20m", description="How long one build may take.")
+    context: Literal["upload"] | GitContext = Field("upload", description="Where the context comes from: upload (this machine's files), or "
+                                                    "a map with git.")
+    warm: bool = Field(True, description="In dev, keep the build pod for the next build, which then gets only the files that changed.")
+
+
 class Build(Model):
     """What to build and how."""
+
+    builder: BuilderName = Field("docker", description="What builds: docker (an Engine), kaniko (a pod of the cluster), or auto: docker "
+                                 "where an Engine answers, else kaniko where it is configured.")
 
     artifacts: list[Artifact] = Field([], description="The images to build.")
     tag: Literal["inputDigest", "gitCommit", "dateTime"] | TemplateTag = Field(
@@ -128,6 +213,7 @@ class Build(Model):
     engine: Literal["auto", "classic", "buildkit"] = Field(
         "auto", description="The Docker builder: auto uses BuildKit (docker buildx) for Dockerfiles that need it.")
     concurrency: int = Field(0, ge=0, description="How many artifacts build at once; 0: as many as there are processors.")
+    kaniko: Kaniko = Field(Kaniko(), description="How images are built in the cluster.")
 
 
 PublishMode = Literal["auto", "none", "registry", "minikube-docker-env", "minikube-image-load", "minikube-image-build", "minikube-registry",
