@@ -1,0 +1,1 @@
+"""The network of a local target: pods, Services and Ingress without a cluster."""
