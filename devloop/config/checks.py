@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+from devloop.config.kaniko import check_kaniko
 from devloop.config.problems import Problem
 from devloop.config.suggest import did_you_mean, nearest
 from devloop.config.tree import Items, Map, Node, Scalar
@@ -20,6 +21,7 @@ def check(root: Map, base: Path) -> Iterator[Problem]:
     yield from duplicates(artifacts, "image", "artifact")
     yield from _contexts(artifacts, base)
     yield from _requirements(artifacts)
+    yield from check_kaniko(root, artifacts)
     yield from _local_ports(maps(root.get("portForward")))
 
 

@@ -137,8 +137,8 @@ class Git(Model):
     """A Git repository as the build context, cloned in the cluster."""
 
     url: Annotated[str, Expected("a repository's address such as https://github.com/acme/hello.git")] = Field(
-        pattern=r"^https?://[^\s#@]+$", description="The repository's address, with https:// or http://; a login goes into env (GIT_USERNAME, "
-        "GIT_PASSWORD, GIT_TOKEN).")
+        pattern=r"^https?://[^\s#@]+$", description="The repository's address, with https:// or http://; a login goes into env "
+        "(GIT_USERNAME, GIT_PASSWORD, GIT_TOKEN).")
     ref: str = Field("", description="The branch, tag or commit. Default: the repository's own.")
     sub_path: str = Field("", description="The context's directory in the repository.")
 
@@ -179,12 +179,13 @@ class Kaniko(Model):
 
     image: AnyImage = Field("ghcr.io/osscontainertools/kaniko:v1.28.3", description="The executor's image. Pin it, by version or digest.")
     helper_image: Annotated[str, AfterValidator(_any_image_or_none), Expected("an image such as busybox:1.36")] = Field(
-        "busybox:1.36", description="An image with a static /bin/busybox, for the executor's image has no shell. Empty: the executor's image "
-                                    "has /busybox, as those tagged debug do.")
+        "busybox:1.36", description="An image with a static /bin/busybox, for the executor's image has no shell. "
+                                    "Empty: the executor's image has /busybox, as those tagged debug do.")
     namespace: str = Field("", description="The builds' namespace. Default: the one deployed to.")
     service_account: str = Field("", description="The build pods' service account: for clouds that let it into their registries.")
     docker_config_secret: SecretName = Field("", description="A secret of type kubernetes.io/dockerconfigjson with the registries' logins.")
-    from_docker_config: bool = Field(False, description="Hand over this machine's logins to the registries that a build needs, and no others.")
+    from_docker_config: bool = Field(False, description="Hand over this machine's logins to the registries that a build needs, and to "
+                                     "no others.")
     cache: KanikoCache = Field(KanikoCache(), description="Layers of earlier builds, kept in a registry.")
     resources: Resources = Field(Resources(), description="What a build's container gets.")
     node_selector: Values = Field({}, description="Labels of the nodes that may build.")
