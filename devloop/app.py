@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -26,7 +26,9 @@ from devloop.tagging import input_digest, same_content, tag
 if TYPE_CHECKING:      # the heavy ones are imported where they are first needed
     from devloop.build.builder import Builder
     from devloop.clients.docker import DockerEngine
+    from devloop.clients.duplex import Dialer
     from devloop.clients.kube import Kube
+    from devloop.deploy.afterwards import Afterwards
     from devloop.deploy.deployer import Deployer, PullAccess, Rollout
     from devloop.forward import Forwarder
     from devloop.logs import LogTailer
@@ -43,6 +45,7 @@ class Options:
     profile: Sequence[str] = ()
     namespace: str = ""
     kube_context: str = ""
+    local: bool = False
     output: str = "auto"
     verbose: bool = False
 
@@ -55,6 +58,8 @@ class App:
         self.emit = emit
         self.environ = environ
         self.force = False      # take over fields that another manager of the objects has set
+        self.strict = False     # what has no effect on the Docker Engine alone is an error
+        self.keep = False       # what runs on the Docker Engine alone is to go on when we end
         self._open = ExitStack()
         self._closing = Cancel()
         self._cache = DigestCache(cache_directory(environ))
@@ -94,18 +99,12 @@ class App:
         return self.loaded.file.parent.resolve()
 
     def retargets(self, loaded: Loaded) -> bool:
-        """Whether this reading of devloop.yaml is about another project, context or namespace."""
-        def target(config: Config) -> tuple[str, str, str]:
-            return config.name, self.options.kube_context or config.deploy.kube_context, self.options.namespace or config.deploy.namespace
+        """Whether this reading of devloop.yaml is about another project, target, context or namespace."""
+        def target(config: Config) -> tuple[str, str, str, str]:
+            return (config.name, config.deploy.target, self.options.kube_context or config.deploy.kube_context,
+                    self.options.namespace or config.deploy.namespace)
 
         return target(loaded.config) != target(self.config)
-
-    def again(self, loaded: Loaded) -> App:
-        """The same command on what `loaded` says."""
-        self.close()
-        app = App(self.options, self.emit, self.environ)
-        app.loaded, app.force = loaded, self.force
-        return app
 
     @cached_property
     def kube(self) -> Kube:
@@ -198,6 +197,11 @@ class App:
 
         return ClusterRollout(self.kube, self.pods, timeout=parse_duration(self.config.deploy.rollout_timeout))
 
+    @property
+    def dialer(self) -> Callable[[], Dialer] | None:
+        """What connects forwards to pods; None for the API server's way."""
+        return None
+
     def pipeline(self) -> Pipeline:
         return Pipeline(self.config, self.base, self, self.emit)
 
@@ -217,21 +221,35 @@ class App:
         requires = {a.image: [r.image for r in a.requires] for a in self.config.build.artifacts}
         return plan(changed, artifacts, pipeline.manifests, requires)
 
+    @property
+    def _selector(self) -> str:
+        """Of the project's pods."""
+        return f"devloop.dev/name={self.config.name}"
+
     def tail(self, streams: ExitStack) -> LogTailer:
         """Follow the project's logs from now on, until `streams` closes."""
         from devloop.logs import LogTailer
 
-        tailer = LogTailer(self.kube, self.pods, namespaces=[self.namespace], selector=f"devloop.dev/name={self.config.name}",
+        tailer = LogTailer(self.kube, self.pods, namespaces=[self.namespace], selector=self._selector,
                            config=self.config.logs, emit=self.emit)
         tailer.start()
         streams.callback(tailer.stop)
         return tailer
 
+    def afterwards(self, streams: ExitStack) -> Afterwards:
+        """Tell of crashes between generations, until `streams` closes."""
+        from devloop.deploy.afterwards import Afterwards
+
+        afterwards = Afterwards(self.pods, self._selector, self.emit)
+        afterwards.follow(self.namespace)
+        streams.callback(afterwards.stop)
+        return afterwards
+
     def forward(self, streams: ExitStack, forwards: Sequence[PortForward]) -> Forwarder:
         """Listen on the ports of `forwards` until `streams` closes."""
         from devloop.forward import Forwarder
 
-        forwarder = Forwarder(self.kube, self.pods, forwards, namespace=self.namespace, emit=self.emit)
+        forwarder = Forwarder(self.kube, self.pods, forwards, namespace=self.namespace, emit=self.emit, dialer=self.dialer)
         streams.callback(forwarder.stop)
         forwarder.start()
         return forwarder

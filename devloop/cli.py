@@ -38,12 +38,15 @@ OPTIONS: dict[str, tuple[Any, Any]] = {   # what every command takes: name → (
     "profile": (Annotated[list[str], typer.Option("--profile", "-p", help="A profile of the config; may be given several times.")], ()),
     "namespace": (Annotated[str, typer.Option("--namespace", "-n", help="Deploy to this namespace.")], ""),
     "kube_context": (Annotated[str, typer.Option("--kube-context", help="Use this context of the kubeconfig.")], ""),
+    "local": (Annotated[bool, typer.Option("--local", help="Run the manifests on the local Docker Engine alone: no cluster is needed.")],
+              False),
     "output": (Annotated[Output, typer.Option("--output", help="How to report: for people, plain lines, or one JSON event a line.")],
                "auto"),
     "verbose": (Annotated[bool, typer.Option("--verbose", "-v", help="Say more.")], False),
 }
 
 Force = Annotated[bool, typer.Option("--force", help="Take over fields that another manager of the objects has set.")]
+Strict = Annotated[bool, typer.Option("--strict", help="Fail where the manifests ask for what the local Docker Engine alone cannot do.")]
 FileOutput = Annotated[Path | None, typer.Option("--file-output", help="Write the built images to this file.")]
 BuildArtifacts = Annotated[Path | None, typer.Option("--build-artifacts", "-a",
                                                      help="Use the images that 'build --file-output' listed (-: standard input).")]
@@ -73,11 +76,11 @@ def command(group: typer.Typer) -> Callable[[Callable[..., None]], Callable[...,
 @command(cli)
 def dev(app: "App", no_cleanup: Annotated[bool, typer.Option("--no-cleanup", help="Leave what was deployed when it ends.")] = False,
         port_forward: Annotated[bool, typer.Option("--port-forward/--no-port-forward", help="Forward the config's ports.")] = True,
-        force: Force = False) -> None:
+        force: Force = False, strict: Strict = False) -> None:
     """Build, deploy, follow logs and forward ports; and again at every save, until Ctrl-C."""
     from devloop.dev import dev
 
-    app.force = force
+    app.force, app.strict, app.keep = force, strict, no_cleanup
     dev(app, cleanup=not no_cleanup, port_forward=port_forward)
 
 
@@ -86,11 +89,11 @@ def run(app: "App", tail: Annotated[bool, typer.Option("--tail", help="Follow th
         port_forward: Annotated[bool | None, typer.Option(
             "--port-forward/--no-port-forward", help="Forward the config's ports until Ctrl-C. Default: with --tail.",
             show_default=False)] = None,
-        force: Force = False) -> None:
+        force: Force = False, strict: Strict = False) -> None:
     """Build, deploy and wait until it runs, once."""
     from devloop import commands
 
-    app.force = force
+    app.force, app.strict = force, strict
     commands.run(app, tail=tail, port_forward=port_forward)
 
 
@@ -103,11 +106,11 @@ def build(app: "App", file_output: FileOutput = None) -> None:
 
 
 @command(cli)
-def deploy(app: "App", build_artifacts: BuildArtifacts = None, force: Force = False) -> None:
+def deploy(app: "App", build_artifacts: BuildArtifacts = None, force: Force = False, strict: Strict = False) -> None:
     """Deploy images that are built already, and wait until they run."""
     from devloop import commands
 
-    app.force = force
+    app.force, app.strict = force, strict
     commands.deploy(app, build_artifacts=build_artifacts)
 
 
@@ -160,11 +163,12 @@ def version() -> None:
 
 def _guarded(function: Callable[..., None], options: dict[str, Any], flags: dict[str, Any]) -> int:
     """Run a command to its exit code; whatever ended it is shown once, by the reporter."""
-    from devloop.app import App, Options
+    from devloop.app import Options
+    from devloop.local_app import make
     from devloop.report import Bus, make_reporter
 
     bus = Bus(make_reporter(options["output"], sys.stdout, environ=os.environ, verbose=options["verbose"]))
-    app = App(Options(**options), bus.emit)
+    app = make(Options(**options), bus.emit)
     try:
         code = _outcome(function, app, flags)
     finally:

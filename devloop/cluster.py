@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from devloop.clients.kube import Kube
 
 Kind = Literal["kind", "minikube", "k3d", "docker-desktop", "rancher-desktop", "colima", "orbstack", "microk8s", "loopback", "remote",
-               "in-cluster"]
+               "in-cluster", "docker"]
 Place = Literal["loopback", "private", "elsewhere"]
 
 _HERE = re.compile(r"localhost|.+\.localhost|(?:kubernetes|host|gateway)\.docker\.internal|host\.(?:k3d|orb|lima)\.internal|"

@@ -38,6 +38,7 @@ def run(app: App, *, tail: bool, port_forward: bool | None) -> None:
             app.tail(streams)
         if forward:
             app.forward(streams, app.config.port_forward)
+        app.keep = not (tail or forward)
         _once(app, lambda cancel: pipeline.run(app.plan(None, pipeline), cancel))
         if tail or forward:
             stay()
@@ -56,6 +57,7 @@ def build(app: App, *, file_output: Path | None) -> None:
 def deploy(app: App, *, build_artifacts: Path | None) -> None:
     """Deploy what is built already, and wait."""
     app.greet("deploy")
+    app.keep = True
     pipeline = app.pipeline()
 
     def work(cancel: Cancel) -> None:

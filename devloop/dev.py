@@ -18,6 +18,7 @@ from devloop.context import differs, watch_roots
 from devloop.errors import Cancelled, DevloopError
 from devloop.events import ConfigReloaded, Event, ObjectApplied
 from devloop.interrupt import interrupts
+from devloop.local_app import make
 from devloop.loop import FilesChanged, GenerationDone, Loop, Queue, Stop, failure
 from devloop.pipeline import Pipeline
 from devloop.plan import Plan
@@ -38,7 +39,10 @@ def dev(app: App, *, cleanup: bool, port_forward: bool) -> None:
             session.run(cleanup=cleanup)
             if session.next is None:
                 raise Cancelled("interrupted")
-            app = app.again(session.next)
+            app.close()
+            following = make(app.options, app.emit, app.environ, session.next)
+            following.force, following.strict, following.keep = app.force, app.strict, app.keep
+            app = following
 
 
 class Session:
@@ -63,6 +67,7 @@ class Session:
         with ExitStack() as streams:
             self._tailer = self.app.tail(streams)
             self._forwarder = self.app.forward(streams, self._forwards())
+            self._afterwards = self.app.afterwards(streams)
             self._watcher.start()
             streams.callback(self._watcher.stop)
             self._loop.run()
@@ -96,15 +101,18 @@ class Session:
 
     def start(self, generation: int, plan: Plan, cancel: Cancel) -> None:
         def work() -> None:
+            error: DevloopError | None = None
+            self._afterwards.pause()
             try:
                 self._pipeline.run(plan, cancel)
                 self._watcher.update(self._roots())      # a Dockerfile may have come to depend on more
-            except DevloopError as error:
-                self._queue.put(GenerationDone(error))
-            except Exception as error:  # noqa: BLE001 - a fault of ours must not end the loop
-                self._queue.put(GenerationDone(unexpected(error)))
-            else:
-                self._queue.put(GenerationDone(None))
+            except DevloopError as failed:
+                error = failed
+            except Exception as fault:  # noqa: BLE001 - a fault of ours must not end the loop
+                error = unexpected(fault)
+            self._afterwards.resume()
+            self._queue.put(GenerationDone(error))
+            if error is None:
                 self._pipeline.prune()
 
         threading.Thread(target=work, name=f"generation-{generation}", daemon=True).start()
@@ -116,6 +124,7 @@ class Session:
         if isinstance(event, ObjectApplied) and event.namespace and event.namespace not in self._namespaces:
             self._namespaces |= {event.namespace}
             self._tailer.update(namespaces=self._namespaces, config=self.app.config.logs)
+            self._afterwards.follow(event.namespace)
         self.app.emit(event)
 
     def _forwards(self) -> Sequence[PortForward]:
@@ -144,6 +153,7 @@ class Session:
         cancel = Cancel()
         timer = threading.Timer(CLEANUP_SECONDS, cancel.cancel)
         timer.start()
+        self._afterwards.pause()
         try:
             self.app.deployer.delete(self.app.emit, cancel)
         except DevloopError as error:

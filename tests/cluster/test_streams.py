@@ -97,6 +97,13 @@ def test_a_container_that_restarts_is_forwarded_to_again(project: Project, dev: 
     assert "Hello from Kubernetes" in project.page()
 
 
+def test_a_crash_after_the_rollout_is_told(project: Project, dev: Session, kube: Kube, docker_api: docker.APIClient) -> None:
+    [pod] = project.pods(kube)
+    kill_container(docker_api, pod)
+    told = dev.wait_for("notice", message=lambda said: f"pod {pod} (container web)" in said and "exit code 137" in said)
+    assert told["level"] == "warning"
+
+
 def test_a_taken_port_gives_way_to_the_next_free_one_and_says_so(project: Project) -> None:
     with socket.create_server(("127.0.0.1", project.port)), project.start("dev") as session:
         taken = project.port
