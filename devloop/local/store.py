@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from devloop.clients.kube import Resource
-from devloop.local.kinds import EVENTS, group, kind_of
+from devloop.local.kinds import EVENTS, NAMESPACES, group, kind_of
 from devloop.local.refusals import already_exists, conflict, not_found
 from devloop.local.selectors import matcher
 from devloop.model import Object
@@ -33,8 +33,18 @@ Key = tuple[str, str]
 
 @dataclass(eq=False)
 class _Listener:
+    """`put` is called by whoever changes something, inside the lock."""
+
     kind: Resource | None
+    put: Heard
+
+
+@dataclass(eq=False)
+class _Delivery:
+    """To a subscriber, from the delivering thread."""
+
     heard: Heard
+    wanted: bool = True
 
 
 class Store:
@@ -48,7 +58,7 @@ class Store:
         self._objects: dict[Resource, dict[Key, Object]] = {}
         self._version = 1
         self._listeners: list[_Listener] = []
-        self._due: queue.SimpleQueue[tuple[_Listener, str, Object] | None] = queue.SimpleQueue()
+        self._due: queue.SimpleQueue[tuple[_Delivery, str, Object] | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._deliver, name="local-store", daemon=True)
         self._thread.start()
 
@@ -79,9 +89,9 @@ class Store:
     # --- writing
 
     def create(self, obj: Object) -> Object:
-        """Sets uid, creationTimestamp, resourceVersion and generation. Raises `ApiError` (409) where the name is taken."""
+        """Sets uid (where there is none), creationTimestamp, resourceVersion and generation. Raises `ApiError` (409) where the name is taken."""
         kind = kind_of(obj)
-        meta = {**obj["metadata"], "uid": str(uuid.uuid4()), "creationTimestamp": now()}
+        meta = {**obj["metadata"], "uid": obj["metadata"].get("uid") or str(uuid.uuid4()), "creationTimestamp": now()}
         if group(kind):
             meta["generation"] = 1
         with self.lock:
@@ -121,7 +131,8 @@ class Store:
 
     def delete(self, kind: Resource, namespace: str, name: str, *, uid: str = "", grace: int | None = None) -> None:
         """A pod that has a node is told to end (deletionTimestamp, deletionGracePeriodSeconds: `grace` seconds, else its own) and stays
-        until `remove`; what has finalizers stays until an update takes the last; others go at once. Raises `ApiError`: 404, 409."""
+        until `remove`, as a namespace does; what has finalizers stays until an update takes the last; others go at once.
+        Raises `ApiError`: 404, 409."""
         with self.lock:
             live = self._need(kind, namespace, name, uid=uid)
             meta = live["metadata"]
@@ -130,7 +141,7 @@ class Store:
                 if "deletionTimestamp" in meta and wanted >= meta["deletionGracePeriodSeconds"]:
                     return
                 ending = {"deletionTimestamp": now(wanted), "deletionGracePeriodSeconds": wanted}
-            elif kind != PODS and meta.get("finalizers"):
+            elif kind == NAMESPACES or (kind != PODS and meta.get("finalizers")):
                 if "deletionTimestamp" in meta:
                     return
                 ending = {"deletionTimestamp": now()}
@@ -173,31 +184,37 @@ class Store:
         All calls, of all subscribers, come from one thread: `heard` must neither block nor raise. After the unsubscribe (from
         anywhere) at most the call that is under way comes to its end.
         """
-        listener = _Listener(kind, heard)
+        delivery = _Delivery(heard)
         with self.lock:
             for _, obj in sorted(self._objects.get(kind, {}).items()):
-                self._due.put((listener, "ADDED", obj))
-            self._listeners.append(listener)
-        return lambda: self._forget(listener)
+                self._due.put((delivery, "ADDED", obj))
+            stop = self.listen(kind, lambda change, obj: self._due.put((delivery, change, obj)))
 
-    def subscribe_all(self, heard: Heard) -> Callable[[], None]:
-        """As `subscribe`, for every kind, and without what there is already."""
-        listener = _Listener(None, heard)
+        def unsubscribe() -> None:
+            stop()
+            delivery.wanted = False
+
+        return unsubscribe
+
+    def listen(self, kind: Resource | None, put: Heard) -> Callable[[], None]:
+        """Every change from now on, of every kind where that is None, told at once by whoever makes it, inside the lock: `put` may
+        only put it away. Returns what ends it."""
+        listener = _Listener(kind, put)
         with self.lock:
             self._listeners.append(listener)
-        return lambda: self._forget(listener)
 
-    def _forget(self, listener: _Listener) -> None:
-        with self.lock:
-            if listener in self._listeners:
-                self._listeners.remove(listener)
+        def stop() -> None:
+            with self.lock:
+                self._listeners = [other for other in self._listeners if other is not listener]
+
+        return stop
 
     def _deliver(self) -> None:
         while item := self._due.get():
-            listener, change, obj = item
-            if listener in self._listeners:
+            delivery, change, obj = item
+            if delivery.wanted:
                 try:
-                    listener.heard(change, obj)
+                    delivery.heard(change, obj)
                 except Exception:  # noqa: BLE001  one subscriber's mistake must not stop the others; the hook tells of it
                     threading.excepthook(threading.ExceptHookArgs((*sys.exc_info(), self._thread)))
 
@@ -208,7 +225,8 @@ class Store:
         if live is None:
             raise not_found(kind, name)
         if uid and uid != live["metadata"]["uid"]:
-            raise conflict(kind, name, f"Precondition failed: UID in precondition: {uid}, UID in object meta: {live['metadata']['uid']}")
+            raise conflict(kind, name, f"the UID in the precondition ({uid}) does not match the UID in record ({live['metadata']['uid']}). "
+                           "The object might have been deleted and then recreated")
         return live
 
     def _put(self, kind: Resource, change: str, obj: Object) -> Object:
@@ -228,7 +246,7 @@ class Store:
     def _tell(self, kind: Resource, change: str, obj: Object) -> None:
         for listener in self._listeners:
             if listener.kind in (None, kind):
-                self._due.put((listener, change, obj))
+                listener.put(change, obj)
 
 
 def now(later: float = 0) -> str:
