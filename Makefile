@@ -1,7 +1,7 @@
 # make check   linters, types, layers, generated files: seconds
 # make unit    the fast tests: no Docker, no cluster
 # make test    check and all tests, on a real Docker Engine and Kubernetes; sets up what is missing (root on Debian 12)
-# make demo    the example on that cluster, and what its port answers
+# make demo    the example on the Docker Engine alone, and what its port answers (as root on Debian the Engine is installed, too)
 # make bench   the benchmarks, one after the other (they want kubectl to compare with)
 # make clean   removes what make made here; `tests/cluster/down` ends the cluster
 
@@ -33,9 +33,10 @@ cluster:
 test: check cluster
 	$(PYTEST) --durations=15
 
-demo: cluster
+demo:
+	tests/cluster/engine
 	.ci/venv build/demo "$(PYTHON)" .
-	KUBECONFIG=$${DEVLOOP_TEST_KUBECONFIG:-$$(tests/cluster/up)} build/demo/bin/python examples/demo.py
+	build/demo/bin/python examples/demo.py
 
 bench: setup cluster
 	@for benchmark in bench/*.py; do \

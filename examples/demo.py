@@ -1,4 +1,4 @@
-"""`make demo`: runs the example once, shows what its port answers, and takes all of it away again."""
+"""`make demo`: runs the example on the Docker Engine alone, shows what its port answers, and takes all of it away again."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from urllib.request import urlopen
 
 DEVLOOP = Path(sys.executable).with_name("devloop")
 EXAMPLE = Path(__file__).with_name("hello")
+COMMAND = ("run", "--local", "--port-forward")
 
 
 def say(text: str) -> None:
@@ -19,11 +20,11 @@ def say(text: str) -> None:
 
 
 def run() -> int:
-    """`devloop run --port-forward` until it is live and has answered, then Ctrl-C. 0 where all of that came to pass."""
-    say(f"$ cd {EXAMPLE.relative_to(Path.cwd())} && devloop run --port-forward")
+    """Until it is live and has answered, then Ctrl-C, which removes it. 0 where all of that came to pass."""
+    say(f"$ cd {EXAMPLE.relative_to(Path.cwd())} && devloop {' '.join(COMMAND)}")
     answered = False
     link = ""
-    with subprocess.Popen([DEVLOOP, "run", "--port-forward"], cwd=EXAMPLE, stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen([DEVLOOP, *COMMAND], cwd=EXAMPLE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout
         for line in process.stdout:
             say(line.rstrip())
@@ -42,14 +43,5 @@ def show(url: str) -> bool:
     return bool(text)
 
 
-def delete() -> int:
-    say("$ devloop delete")
-    return subprocess.run([DEVLOOP, "delete"], cwd=EXAMPLE, check=False).returncode
-
-
 if __name__ == "__main__":
-    try:
-        code = run()
-    finally:
-        left = delete()
-    sys.exit(code or left)
+    sys.exit(run())

@@ -44,17 +44,20 @@ engine_options() {
 
 has_image() { engine_api "/images/$1/json" -o /dev/null 2>/dev/null; }
 
-# Both are Debian's static busybox, under the names that the kubelet and the tests' Dockerfiles use.
-base_images() {
-  has_image busybox:1.36 && has_image "$PAUSE" && return
+# Images of Debian's static busybox, under the names that Dockerfiles and the kubelet use.
+busybox_image() { busybox_based busybox:1.36 'CMD ["sh"]'; }
+pause_image() { busybox_based "$PAUSE" 'ENTRYPOINT ["sh", "-c", "trap exit TERM INT; sleep infinity & wait"]'; }
+
+# busybox_based NAME:TAG CHANGE: unless the Engine has it
+busybox_based() {
+  has_image "$1" && return
   local root; root=$(mktemp -d)
   mkdir -p "$root/bin" "$root/tmp" "$root/etc"
   chmod 1777 "$root/tmp"
   cp /bin/busybox "$root/bin/"
   /bin/busybox --list | grep -vx busybox | xargs -I{} ln -s busybox "$root/bin/{}"
   echo 'root:x:0:0:root:/:/bin/sh' >"$root/etc/passwd"
-  has_image busybox:1.36 || import "$root" busybox:1.36 'CMD ["sh"]'
-  has_image "$PAUSE" || import "$root" "$PAUSE" 'ENTRYPOINT ["sh", "-c", "trap exit TERM INT; sleep infinity & wait"]'
+  import "$root" "$1" "$2"
   rm -rf "$root"
 }
 

@@ -1,14 +1,22 @@
 # Debian packages: what is missing of them.
 
 packages() {
+  have dockerd docker-registry etcd iptables conntrack ebtables socat nsenter ethtool ip modprobe openssl curl /bin/busybox ||
+    install_packages docker.io docker-registry etcd-server iptables conntrack ebtables socat util-linux ethtool iproute2 kmod openssl curl \
+      ca-certificates busybox-static
+}
+
+engine_packages() {
+  have dockerd iptables curl /bin/busybox || install_packages docker.io iptables curl ca-certificates busybox-static
+}
+
+# have PROGRAM...: all of them
+have() {
   local program missing=()
-  for program in dockerd docker-registry etcd iptables conntrack ebtables socat nsenter ethtool ip modprobe openssl curl /bin/busybox; do
+  for program; do
     command -v "$program" >/dev/null || missing+=("$program")
   done
-  [ ${#missing[@]} = 0 ] && return
-  say "installing Debian packages for: ${missing[*]}"
-  install_packages docker.io docker-registry etcd-server iptables conntrack ebtables socat util-linux ethtool iproute2 kmod openssl curl \
-    ca-certificates busybox-static
+  [ ${#missing[@]} = 0 ] || { say "installing Debian packages for: ${missing[*]}"; return 1; }
 }
 
 # None of their services is started: `engine` does it where it is needed, with the options it needs.
