@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from typing import Any
 
 from devloop.local.refusals import refused
 from devloop.model import Object
@@ -48,3 +49,25 @@ def _requirement(found: re.Match[str]) -> Matches:
         values = {value.strip() for value in found["values"].split(",")}
         return (lambda labels: labels.get(key) in values) if found["set"] == "in" else (lambda labels: labels.get(key) not in values)
     return lambda labels: key in labels
+
+
+_FIELDS = ("metadata.name", "metadata.namespace", "spec.nodeName", "spec.restartPolicy", "status.phase", "type", "reason",
+           "involvedObject.kind", "involvedObject.name", "involvedObject.namespace", "involvedObject.uid", "involvedObject.fieldPath")
+
+
+def field_matcher(text: str) -> Callable[[Object], bool]:
+    """A function that tells whether an object's fields are these (``metadata.name=web,status.phase!=Failed``)."""
+    wanted: list[tuple[list[str], str, bool]] = []
+    for requirement in filter(None, text.split(",")):
+        field, sign, value = re.split(r"(!?==?)", requirement, maxsplit=1) if "=" in requirement else (requirement, "", "")
+        if not sign or field not in _FIELDS:
+            raise refused(400, "BadRequest", f"field label not supported: {field}")
+        wanted.append((field.split("."), value, not sign.startswith("!")))
+    return lambda obj: all((_value(obj, path) == value) == equal for path, value, equal in wanted)
+
+
+def _value(obj: Object, path: list[str]) -> str:
+    found: Any = obj
+    for key in path:
+        found = found.get(key) or {}
+    return found or ""

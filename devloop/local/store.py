@@ -89,7 +89,8 @@ class Store:
     # --- writing
 
     def create(self, obj: Object) -> Object:
-        """Sets uid (where there is none), creationTimestamp, resourceVersion and generation. Raises `ApiError` (409) where the name is taken."""
+        """Sets uid (where there is none), creationTimestamp, resourceVersion and generation. Raises `ApiError`: 409 where the name is
+        taken."""
         kind = kind_of(obj)
         meta = {**obj["metadata"], "uid": obj["metadata"].get("uid") or str(uuid.uuid4()), "creationTimestamp": now()}
         if group(kind):
