@@ -24,9 +24,9 @@ from devloop.clients.kube import Endpoint, Kube
 from devloop.clients.spdy import Spdy
 from devloop.clients.spdypool import Pool, PooledStream
 from devloop.clients.tasks import Tasks
-from devloop.clients.upgrade import Refused, Wire, upgrade
+from devloop.clients.upgrade import Refused, Wire, denied, unreachable, upgrade
 from devloop.clients.websocket import WebSocket, WebSocketWire, connect
-from devloop.errors import ApiError, UnreachableError
+from devloop.errors import ApiError
 
 T = TypeVar("T")
 Way = Literal["tunnel", "spdy", "channels"]
@@ -65,7 +65,7 @@ class KubeDialer:
             async with self._negotiating:
                 return await (self._open(self.way, pod, port) if self.way else self._negotiate(pod, port))
         except Refused as refused:
-            if not _about_pod(refused):
+            if not refused.about_pod:
                 self.way = None          # the cluster, or what lies on the way to it, is not what it was
             raise self._mapped(refused) from refused
 
@@ -87,7 +87,7 @@ class KubeDialer:
             try:
                 stream = await self._open(way, pod, port)
             except Refused as refused:
-                if _about_pod(refused):
+                if refused.about_pod:
                     raise
                 first = first or refused
             else:
@@ -134,9 +134,7 @@ class KubeDialer:
         try:
             return await go(await self._aside(self._kube.endpoint))
         except OSError as error:
-            said = "no answer in time" if isinstance(error, TimeoutError) else str(error)
-            raise UnreachableError(f"the API server {self._kube.server} (context '{self._kube.context}') cannot be reached: {said}",
-                                   hint="Is the cluster running, and the network there?") from error
+            raise unreachable(self._kube, error) from error
 
     async def _aside(self, call: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._blocking, call)
@@ -151,23 +149,10 @@ class KubeDialer:
                 pool.trim()
 
     def _mapped(self, refused: Refused) -> Exception:
-        if _about_pod(refused) or refused.status in (429, 502, 503, 504):
+        if refused.about_pod or refused.status in (429, 502, 503, 504):
             return NotConnected(refused.reason)
-        where = f"context '{self._kube.context}'"
-        if refused.status == 401:
-            return UnreachableError(f"the cluster of {where} does not accept our credentials (401: {refused.reason})",
-                                    hint="Log in again as your cluster asks for it, then see whether 'kubectl get pods' works.")
-        if refused.status == 403:
-            return ApiError(f"forwarding is not allowed: {refused.reason}", status=403, reason="Forbidden", body={},
-                            hint="It takes the right to 'create' pods/portforward, and for websockets to 'get' it.")
-        return UnreachableError(f"the API server {self._kube.server} ({where}) does not forward ports: {refused}",
-                                hint="Is there a proxy or gateway on the way that lets neither websockets nor SPDY pass?")
+        return denied(self._kube, refused, "forward ports", "pods/portforward")
 
 
 def _path(pod: PodRef) -> str:
     return f"/api/v1/namespaces/{quote(pod.namespace)}/pods/{quote(pod.name)}/portforward"
-
-
-def _about_pod(refused: Refused) -> bool:
-    """Whether the pod's state is the reason: no container yet (500), no node yet (400), gone (404). Else it is the protocol, or us."""
-    return refused.status in (404, 500) or (refused.status == 400 and "host assigned" in refused.reason)

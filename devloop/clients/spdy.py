@@ -1,4 +1,4 @@
-"""SPDY/3.1 as Kubernetes' port-forward speaks it: a pair of streams, one for data and one for an error's text.
+"""SPDY/3.1 as Kubernetes speaks it. Port-forward has pairs of streams, one for data and one for an error's text.
 
 The servers (moby/spdystream) never read or send WINDOW_UPDATE: TCP alone holds a sender back, so that two forwarded connections in
 one SPDY connection would block each other. Therefore one at a time is opened here.
@@ -80,17 +80,20 @@ class Spdy:
 
         Nothing is waited for, and data may follow at once: the servers handle a stream's frames in their order.
         """
-        error, data = self._next, self._next + 2
-        self._next += 4
-        self.wire.write(self._syn(error, port, "error", error), self._syn(data, port, "data", error), data_header(error, 0, FIN))
+        pair = {"port": str(port), "requestid": str(self._next)}
+        error, first = self.stream(streamtype="error", **pair)
+        data, second = self.stream(streamtype="data", **pair)
+        self.wire.write(first, second, data_header(error, 0, FIN))
         return error, data
 
-    def _syn(self, stream: int, port: int, kind: str, request: int) -> bytes:
-        headers = {"streamtype": kind, "port": str(port), "requestid": str(request)}
+    def stream(self, **headers: str) -> tuple[int, bytes]:
+        """The number of a new stream, and the frame that opens it."""
+        number = self._next
+        self._next += 2
         block = struct.pack(">I", len(headers)) + b"".join(
             struct.pack(">I", len(text)) + text.encode() for pair in headers.items() for text in pair)
         packed = self._compress.compress(block) + self._compress.flush(zlib.Z_SYNC_FLUSH)
-        return control(SYN_STREAM, struct.pack(">IIH", stream, 0, 0) + packed)
+        return number, control(SYN_STREAM, struct.pack(">IIH", number, 0, 0) + packed)
 
     async def frames(self) -> list[tuple[int, int, memoryview]]:
         """The data frames that have come, at least one frame of whatever kind: (stream, flags, bytes), flags RESET for a reset.

@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import socket
 import threading
-from concurrent.futures import Future
 from contextlib import suppress
 
 from devloop.cancel import Cancel
 from devloop.clients.duplex import Broken, Dialer, Duplex, NotConnected, PodRef
 from devloop.clients.kube import Kube
+from devloop.clients.loopthread import LoopThread
 from devloop.clients.portforward import KubeDialer
+from devloop.clients.tasks import Tasks
 from devloop.errors import ApiError, UnreachableError
 
 BUFFER = 1 << 18
@@ -23,8 +24,7 @@ class Tunnel:
     def __init__(self, kube: Kube) -> None:
         self._kube = kube
         self._lock = threading.Lock()
-        self._thread: threading.Thread | None = None
-        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread: LoopThread | None = None
         self._complaints: dict[str, str] = {}
 
     def connect(self, pod: PodRef, port: int, cancel: Cancel) -> socket.socket:
@@ -32,12 +32,10 @@ class Tunnel:
 
         Raises ConnectionError where the pod has gone, `UnreachableError`, `ApiError`, `Cancelled`.
         """
-        loop = self._started()
+        thread = self._started()
         ours, theirs = socket.socketpair()
-        dialled = asyncio.run_coroutine_threadsafe(self._dial(pod, port, theirs), loop)
         try:
-            with cancel.closing(lambda: _cancelled(dialled)):
-                dialled.result()
+            thread.run(self._dial(pod, port, theirs), cancel)
         except BaseException as error:
             ours.close()
             if isinstance(error, NotConnected):
@@ -55,43 +53,34 @@ class Tunnel:
         """This pod has gone."""
         self._complaints.pop(pod.uid, None)
         with self._lock:
-            if self._loop:
-                self._loop.call_soon_threadsafe(self._dialer.forget, pod.uid)
+            if self._thread:
+                self._thread.submit(self._forget(pod.uid))
 
     def close(self) -> None:
         """End all connections."""
         with self._lock:
-            thread, loop = self._thread, self._loop
-            self._thread = self._loop = None
-        if thread and loop:
-            asyncio.run_coroutine_threadsafe(self._stop(), loop)
-            thread.join()
+            thread, self._thread = self._thread, None
+        if thread:
+            thread.submit(self._end()).result()
+            thread.close()
 
-    def _started(self) -> asyncio.AbstractEventLoop:
+    def _started(self) -> LoopThread:
         with self._lock:
-            if self._loop is None:
-                started: Future[asyncio.AbstractEventLoop] = Future()
-                self._thread = threading.Thread(target=lambda: asyncio.run(self._main(started)), name="tunnel", daemon=True)
-                self._thread.start()
-                self._loop = started.result()
-            return self._loop
+            if self._thread is None:
+                self._dialer: Dialer = KubeDialer(self._kube)
+                self._carried = Tasks()
+                self._thread = LoopThread("tunnel")
+            return self._thread
 
     # --- the thread
 
-    async def _main(self, started: Future[asyncio.AbstractEventLoop]) -> None:
-        self._dialer: Dialer = KubeDialer(self._kube)
-        self._stopping = asyncio.Event()
-        self._carried: set[asyncio.Task[None]] = set()
-        started.set_result(asyncio.get_running_loop())
-        await self._stopping.wait()
-        for task in self._carried:
-            task.cancel()
-        await asyncio.gather(*self._carried, return_exceptions=True)
+    async def _end(self) -> None:
+        await self._carried.stop()
         await self._dialer.close()
         await asyncio.sleep(0)      # what was aborted is closed in the loop's next turn
 
-    async def _stop(self) -> None:
-        self._stopping.set()
+    async def _forget(self, uid: str) -> None:
+        self._dialer.forget(uid)
 
     async def _dial(self, pod: PodRef, port: int, sock: socket.socket) -> None:
         try:
@@ -100,9 +89,7 @@ class Tunnel:
             sock.close()
             raise
         reader, writer = await asyncio.open_connection(sock=sock, limit=BUFFER)
-        task = asyncio.create_task(self._carry(pod, reader, writer, stream))
-        self._carried.add(task)
-        task.add_done_callback(self._carried.discard)
+        self._carried.start(self._carry(pod, reader, writer, stream))
 
     async def _carry(self, pod: PodRef, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, stream: Duplex) -> None:
         async def up() -> None:
@@ -123,7 +110,3 @@ class Tunnel:
             await asyncio.wait([sending])
             stream.close()
             writer.transport.abort()
-
-
-def _cancelled(dialled: Future[None]) -> None:
-    dialled.cancel()

@@ -14,7 +14,8 @@ from collections.abc import Mapping
 from typing import Protocol
 from urllib.parse import SplitResult, unquote, urlsplit
 
-from devloop.clients.kube import CONNECT_TIMEOUT, Endpoint
+from devloop.clients.kube import CONNECT_TIMEOUT, Endpoint, Kube
+from devloop.errors import ApiError, DevloopError, UnreachableError
 
 ANSWER_TIMEOUT = 30.0     # an API server that cannot reach the node's kubelet says so within this time
 BUFFER = 1 << 17          # asyncio stops reading at twice this
@@ -29,6 +30,31 @@ class Refused(Exception):
         super().__init__(f"{reason} (HTTP {status})")
         self.status = status
         self.reason = reason
+
+    @property
+    def about_pod(self) -> bool:
+        """Whether the pod's state is the reason: no container yet (500), no node yet (400), gone (404). Else it is the protocol, or us."""
+        return self.status in (404, 500) or (self.status == 400 and "host assigned" in self.reason)
+
+
+def unreachable(kube: Kube, error: OSError) -> UnreachableError:
+    """What `upgrade` raised, for a user."""
+    said = "no answer in time" if isinstance(error, TimeoutError) else str(error)
+    return UnreachableError(f"the API server {kube.server} (context '{kube.context}') cannot be reached: {said}",
+                            hint="Is the cluster running, and the network there?")
+
+
+def denied(kube: Kube, refused: Refused, what: str, resource: str) -> DevloopError:
+    """A refusal that is not about a pod, for a user. `what` was not done ('forward ports'), `resource` is what it takes the right to."""
+    where = f"context '{kube.context}'"
+    if refused.status == 401:
+        return UnreachableError(f"the cluster of {where} does not accept our credentials (401: {refused.reason})",
+                                hint="Log in again as your cluster asks for it, then see whether 'kubectl get pods' works.")
+    if refused.status == 403:
+        return ApiError(f"the cluster of {where} does not let us {what}: {refused.reason}", status=403, reason="Forbidden", body={},
+                        hint=f"It takes the right to 'create' {resource}, and for websockets to 'get' it.")
+    return UnreachableError(f"the API server {kube.server} ({where}) does not {what}: {refused}",
+                            hint="Is there a proxy or gateway on the way that lets neither websockets nor SPDY pass?")
 
 
 class Wire(Protocol):
@@ -130,7 +156,6 @@ async def _through(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, p
 
 
 def _keep_alive(writer: asyncio.StreamWriter) -> None:
-    """A network that has gone is noticed within a minute, also by a connection that only waits."""
     sock: socket.socket = writer.get_extra_info("socket")
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     for option, value in (("TCP_KEEPIDLE", 15), ("TCP_KEEPINTVL", 15), ("TCP_KEEPCNT", 3)):
