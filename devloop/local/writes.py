@@ -78,7 +78,7 @@ class Writes:
             self._enter(kind, meta)
         obj = defaulted(obj)
         obj.pop("status", None) if kind != NAMESPACES else None
-        obj = _born(obj)
+        obj = born(obj)
         if kind == SERVICES:
             obj = self._with_node_ports(obj, None)
         validate(obj)
@@ -141,7 +141,7 @@ def missing_claims(store: Store, namespace: str, spec: Object) -> Any:
     return (name for name in names if store.get(CLAIMS, namespace, name) is None)
 
 
-def _born(obj: Object) -> Object:
+def born(obj: Object) -> Object:
     """What an object gets once, when it is made."""
     if obj["kind"] == "DaemonSet":
         return _annotated(obj, DAEMON_GENERATION, "1")
