@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 
 from devloop.cancel import Cancel
-from devloop.clients.docker import DockerEngine, Message
+from devloop.clients.docker import DockerEngine
 from devloop.clients.docker_auth import Credentials
-from devloop.clients.docker_images import push
 from devloop.clients.registry import Registry
 from devloop.clients.registry_errors import RegistryUnreachable, refused
 from devloop.clients.registry_http import is_here
@@ -17,6 +15,7 @@ from devloop.errors import EngineError, PublishError
 from devloop.model import BuiltImage, ImageRef
 from devloop.publish.meter import Meter
 from devloop.publish.names import path_of
+from devloop.publish.push import pushed
 from devloop.publish.uploader import Uploader
 
 Login = Callable[[Cancel], Credentials | None]
@@ -68,8 +67,7 @@ class Pushing:
     def _by_engine(self, image: BuiltImage, target: ImageRef, meter: Meter, cancel: Cancel) -> str:
         """Empty where the Engine cannot reach the registry that we see."""
         try:
-            with self._tagged(image, target):
-                digest = self._pushed(target, meter, cancel)
+            digest = self._pushed(image, target, meter, cancel)
         except RegistryUnreachable:
             if not self._ours or self._unseen:
                 raise
@@ -82,52 +80,13 @@ class Pushing:
             return ""
         return digest
 
-    @contextmanager
-    def _tagged(self, image: BuiltImage, target: ImageRef) -> Iterator[None]:
-        """What the Engine pushes must have its name there."""
-        there = self._engine.image_id(target)
-        if there == image.image_id:
-            yield
-            return
-        self._engine.tag(image.image_id, target)
-        try:
-            yield
-        finally:
-            if there:
-                self._engine.tag(there, target)
-            else:
-                self._engine.remove_tag(target)
-
-    def _pushed(self, target: ImageRef, meter: Meter, cancel: Cancel) -> str:
+    def _pushed(self, image: BuiltImage, target: ImageRef, meter: Meter, cancel: Cancel) -> str:
         credentials = self._login(cancel)
-        layers: dict[str, tuple[int, int]] = {}
-        digest = ""
         try:
-            for message in push(self._engine, target, credentials, cancel):
-                if fault := (message.get("errorDetail") or {}).get("message") or message.get("error"):
-                    raise self._refused(fault, target, credentials)
-                digest = (message.get("aux") or {}).get("Digest", digest)
-                if _note(message, layers):
-                    meter.set(sum(done for done, _ in layers.values()), sum(total for _, total in layers.values()))
+            return pushed(self._engine, image.image_id, target, meter, cancel, credentials=credentials)
         except EngineError as error:
             raise self._refused(error.message, target, credentials) from error
-        if not digest:
-            raise PublishError(f"the Docker Engine has pushed {target}, but does not say its digest")
-        return digest
 
     def _refused(self, fault: str, target: ImageRef, credentials: Credentials | None) -> Exception:
         known = credentials or {}
         return refused(self._host, fault, repository=path_of(target.repository), user=known.get("username") or "")
-
-
-def _note(message: Message, layers: dict[str, tuple[int, int]]) -> bool:
-    """Whether it says how far a layer is."""
-    layer, detail = message.get("id", ""), message.get("progressDetail") or {}
-    if message.get("status") == "Pushing" and detail.get("current"):
-        layers[layer] = int(detail["current"]), max(int(detail.get("total") or 0), int(detail["current"]))
-        return True
-    if message.get("status") == "Pushed" and layer in layers:
-        total = layers[layer][1]
-        layers[layer] = total, total
-        return True
-    return False

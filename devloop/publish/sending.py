@@ -11,10 +11,9 @@ from types import TracebackType
 from typing import Self
 
 from devloop.cancel import Cancel
-from devloop.clients.registry import Registry
-from devloop.clients.registry_upload import Upload
 from devloop.publish.archive import Content
 from devloop.publish.meter import Meter
+from devloop.publish.repository import Repository
 
 AT_ONCE = 4
 AHEAD = 2       # chunks of each blob that may wait in memory
@@ -23,9 +22,9 @@ AHEAD = 2       # chunks of each blob that may wait in memory
 class Sending:
     """Sends the blobs of one image to one repository. Leaving it waits for all of them; the first failure ends the others."""
 
-    def __init__(self, registry: Registry, repository: str, meter: Meter, sent: Callable[[str, int], None], cancel: Cancel) -> None:
+    def __init__(self, repository: Repository, meter: Meter, sent: Callable[[str, int], None], cancel: Cancel) -> None:
         """`sent` is told the digest and size of each blob that has arrived."""
-        self._registry, self._repository, self._meter, self._sent = registry, repository, meter, sent
+        self._repository, self._meter, self._sent = repository, meter, sent
         self._cancel = cancel.child()
         self._pool = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="upload")
         self._running: list[Future[None]] = []
@@ -67,7 +66,7 @@ class Sending:
     def _upload(self, content: Content, pipe: _Pipe) -> str:
         """The digest of what was sent; an unknown one is reckoned on the way, a known one the registry checks."""
         hashed = None if content.digest else hashlib.sha256()
-        upload = Upload(self._registry, self._repository, self._cancel)
+        upload = self._repository.upload(self._cancel)
         last = b""
         for last in pipe:
             if hashed:

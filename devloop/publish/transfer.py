@@ -12,10 +12,11 @@ from types import TracebackType
 from typing import Any, Self
 
 from devloop.cancel import Cancel
-from devloop.clients.registry import OCI_MANIFEST, Registry
+from devloop.clients.registry import OCI_MANIFEST
 from devloop.publish.archive import Content, Source, contents, layers
 from devloop.publish.blobs import Blobs
 from devloop.publish.meter import Meter
+from devloop.publish.repository import Repository
 from devloop.publish.sending import AT_ONCE, Sending
 
 DOCUMENT = 4 << 20      # no manifest or config is bigger
@@ -29,9 +30,8 @@ Opened = Callable[[], AbstractContextManager[Source]]
 class Transfer:
     """One attempt. Use it in a `with` block, whose end gives back the claims that are left."""
 
-    def __init__(self, registry: Registry, blobs: Blobs, repository: str, meter: Meter, cancel: Cancel) -> None:
-        self._registry, self._blobs = registry, blobs
-        self._repository, self._meter, self._cancel = repository, meter, cancel
+    def __init__(self, repository: Repository, blobs: Blobs, meter: Meter, cancel: Cancel) -> None:
+        self._repository, self._blobs, self._meter, self._cancel = repository, blobs, meter, cancel
         self._sizes: dict[str, int] = {}      # of the blobs that the repository has
         self._held: set[str] = set()
 
@@ -110,23 +110,16 @@ class Transfer:
         self._blobs.take(digests, self._cancel)
         self._held.update(digests)
         with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="look") as pool:
-            for digest, size in zip(digests, pool.map(self._size, digests), strict=True):
+            for digest, size in zip(digests, pool.map(lambda digest: self._repository.size(digest, self._cancel), digests), strict=True):
                 if size is not None:
                     self._arrived(digest, size)
 
-    def _size(self, digest: str) -> int | None:
-        size = self._registry.blob(self._repository, digest, self._cancel)
-        home = self._blobs.homes.get(digest)
-        if size is None and home and home != self._repository and self._registry.mount(self._repository, digest, home, self._cancel):
-            size = self._registry.blob(self._repository, digest, self._cancel)
-        return size
-
     def _sending(self) -> Sending:
-        return Sending(self._registry, self._repository, self._meter, self._arrived, self._cancel)
+        return Sending(self._repository, self._meter, self._arrived, self._cancel)
 
     def _arrived(self, digest: str, size: int) -> None:
         self._sizes[digest] = size
-        self._blobs.homes[digest] = self._repository
+        self._repository.arrived(digest)
         self._held.discard(digest)
         self._blobs.give({digest})
 

@@ -1,8 +1,9 @@
 """From the Engine's image store to a registry that the Engine itself cannot reach, over whatever connection leads there.
 
-Layers are sent as the Engine has them, mostly uncompressed: these registries are on this machine, in its cluster or its network, where
-compressing a byte takes longer than sending it. And then a layer's digest is known before it is read (the image's ``diff_ids``), so
-that the registry can be asked first, and nothing has to be remembered between two runs.
+An Engine on this machine sends what the registry lacks through a `Door`. Another one's image is exported, and layers are sent as they
+come then, mostly uncompressed: these registries are on this machine, in its cluster or its network, where compressing a byte takes
+longer than sending it. And then a layer's digest is known before it is read (the image's ``diff_ids``), so that the registry can be
+asked first, and nothing has to be remembered between two runs.
 """
 
 from __future__ import annotations
@@ -20,9 +21,13 @@ from devloop.clients.docker import DockerEngine
 from devloop.clients.docker_images import save
 from devloop.clients.registry import OCI_MANIFEST, Registry
 from devloop.clients.registry_upload import UploadLost
-from devloop.errors import PublishError
+from devloop.errors import Cancelled, EngineError, PublishError
+from devloop.model import ImageRef
 from devloop.publish.blobs import Blobs
+from devloop.publish.door import Door
 from devloop.publish.meter import Meter
+from devloop.publish.push import pushed
+from devloop.publish.repository import Repository
 from devloop.publish.transfer import Transfer
 
 ATTEMPTS = 3      # at a registry that forgets, while it is sent a layer, what it was sent of it: it was restarted
@@ -31,10 +36,13 @@ ATTEMPTS = 3      # at a registry that forgets, while it is sent a layer, what i
 class Uploader:
     """Uploads to one registry. Safe from every thread: images go side by side, a layer that two of them share goes once."""
 
-    def __init__(self, engine: DockerEngine, registry: Registry) -> None:
+    def __init__(self, engine: DockerEngine, registry: Registry, *, near: bool | None = None) -> None:
+        """`near`: whether the Engine can come to a port of this machine; None: it is seen where it has a socket here."""
         self._engine = engine
         self._registry = registry
+        self._near = engine.endpoint.local if near is None else near
         self._blobs = Blobs()
+        self._pushed: frozenset[str] = frozenset()      # layers that the Engine has sent there
 
     def upload(self, image_id: str, repository: str, tag: str, meter: Meter, cancel: Cancel) -> str:
         """Have the image in `repository` (a path without host) under `tag`; the digest of its manifest, whose presence is proven.
@@ -49,16 +57,15 @@ class Uploader:
                                hint="Something removed it meanwhile. Build again.")
         for left in reversed(range(ATTEMPTS)):
             try:
-                with self._read_errors(image_id), Transfer(self._registry, self._blobs, repository, meter, cancel) as transfer:
-                    body = self._manifest(transfer, details, cancel)
+                place = Repository(self._registry, repository, self._blobs)
+                digest = self._pushed_on(details, place, ImageRef(repository, tag), meter, cancel) if self._near else ""
+                digest = digest or self._exported(details, place, tag, meter, cancel)
                 break
             except UploadLost as error:
                 if not left:
                     raise PublishError(f"the registry {self._registry.host} loses what it is sent: {error}",
                                        hint="Is it restarted all the time, or are there several of it without a common storage?") from error
-        media_type = json.loads(body).get("mediaType") or OCI_MANIFEST
-        self._registry.put_manifest(repository, tag, media_type, body, cancel)
-        return self._proven(repository, f"sha256:{hashlib.sha256(body).hexdigest()}", cancel)
+        return self._proven(repository, digest, cancel)
 
     def find(self, image_id: str, repository: str, tag: str, cancel: Cancel) -> str:
         """The digest of the manifest, where the registry has this very image under this tag; else empty."""
@@ -70,6 +77,34 @@ class Uploader:
             raise PublishError(f"the registry {self._registry.host} has taken {repository} but does not have {digest}",
                                hint="Does something clean it up meanwhile?")
         return digest
+
+    def _pushed_on(self, details: dict[str, Any], place: Repository, name: ImageRef, meter: Meter, cancel: Cancel) -> str:
+        """The manifest's digest, after the Engine's own push to a door of ours; empty where it does not find that."""
+        layers = frozenset(details["RootFS"].get("Layers") or ())
+        new = layers - self._pushed
+        self._blobs.take(new, cancel)
+        try:
+            with Door(place, name.repository, cancel) as door:
+                target = ImageRef(f"{door.address}/{name.repository}", name.tag)
+                digest = pushed(self._engine, details["Id"], target, meter, door.cancel)
+        except (EngineError, Cancelled) as error:
+            cancel.check()
+            if door.failed:
+                raise door.failed from error
+            if not door.reached:      # it is in a virtual machine, or a network namespace of its own
+                self._near = False
+                return ""
+            raise PublishError(f"the Docker Engine cannot push {name}: {error.message}") from error
+        finally:
+            self._blobs.give(new)
+        self._pushed |= layers
+        return digest
+
+    def _exported(self, details: dict[str, Any], place: Repository, tag: str, meter: Meter, cancel: Cancel) -> str:
+        with self._read_errors(details["Id"]), Transfer(place, self._blobs, meter, cancel) as transfer:
+            body = self._manifest(transfer, details, cancel)
+        place.put_manifest(tag, json.loads(body).get("mediaType") or OCI_MANIFEST, body, cancel)
+        return f"sha256:{hashlib.sha256(body).hexdigest()}"
 
     def _manifest(self, transfer: Transfer, details: dict[str, Any], cancel: Cancel) -> bytes:
         """The image's manifest, when all that it names is there."""

@@ -21,19 +21,22 @@ from devloop.errors import Cancelled, PublishError
 from devloop.model import BuiltImage
 from devloop.publish.blobs import Blobs
 from devloop.publish.meter import Meter
+from devloop.publish.repository import Repository
 from devloop.publish.transfer import Transfer
 from devloop.publish.uploader import Uploader
 from tests.cluster.registries import Home, Route, free_address, registry
 
 pytestmark = pytest.mark.cluster
 
+BOTH = pytest.mark.parametrize("near", [True, False], ids=["pushed", "exported"])
+
 
 class Uploads:
-    """An uploader through a `Route`."""
+    """An uploader through a `Route`. `near`: the Engine pushes to it, through a door on this machine; else its export is read."""
 
-    def __init__(self, home: Home, address: str) -> None:
+    def __init__(self, home: Home, address: str, near: bool = True) -> None:
         self.registry = Registry(address, {})
-        self.uploader = Uploader(home.engine(), self.registry)
+        self.uploader = Uploader(home.engine(), self.registry, near=near)
 
     def upload(self, image: BuiltImage, cancel: Cancel | None = None) -> str:
         meter = Meter(image.artifact, lambda _: None)
@@ -55,10 +58,11 @@ def pulled_id(api: docker.APIClient, name: str) -> str:
     return str(found)
 
 
-def test_of_a_300_mb_image_with_a_change_of_1_mb_that_1_mb_is_sent(tmp_path, docker_home, build_image, docker_api):
+@BOTH
+def test_of_a_300_mb_image_with_a_change_of_1_mb_that_1_mb_is_sent(tmp_path, docker_home, build_image, docker_api, near):
     base = build_image("big", run="RUN dd if=/dev/urandom of=/big bs=1M count=300 2>/dev/null\n")
     one, other = (build_image("hello-web", os.urandom(1_000_000), base=str(base.ref)) for _ in range(2))
-    with registry(tmp_path / "registry") as address, Route(address) as route, Uploads(docker_home, route.address) as up:
+    with registry(tmp_path / "registry") as address, Route(address) as route, Uploads(docker_home, route.address, near) as up:
         up.upload(one)
         first, route.sent = route.sent, 0
         digest = up.upload(other)
@@ -67,36 +71,38 @@ def test_of_a_300_mb_image_with_a_change_of_1_mb_that_1_mb_is_sent(tmp_path, doc
         third = route.sent
         assert pulled_id(docker_api, f"{address}/hello-web@{digest}") == other.image_id
 
-    assert 315_000_000 < first < 320_000_000
+    assert 314_500_000 < first < 320_000_000
     assert 1_000_000 < second < 1_030_000
-    assert third < 1000
+    assert third < 1500
 
 
 def test_a_layer_of_the_same_size_as_another_is_not_taken_for_it(tmp_path, docker_home, build_image, docker_api):
     """Old Engines' archives do not say which layer is which before their end."""
     base = build_image("base", b"a" * 3000)
     one, other = build_image("hello-web", b"b" * 3000, base=str(base.ref)), build_image("hello-web", b"c" * 3000, base=str(base.ref))
-    with registry(tmp_path / "registry") as address, Uploads(docker_home, address) as up:
+    with registry(tmp_path / "registry") as address, Uploads(docker_home, address, near=False) as up:
         for image in (base, one, other):
             assert pulled_id(docker_api, f"{address}/{image.artifact}@{up.upload(image)}") == image.image_id
 
 
-def test_a_layer_that_two_images_share_is_sent_once_even_at_the_same_time(tmp_path, docker_home, build_image, docker_api):
+@BOTH
+def test_a_layer_that_two_images_share_is_sent_once_even_at_the_same_time(tmp_path, docker_home, build_image, docker_api, near):
     base = build_image("big", os.urandom(30_000_000))
     images = [build_image(name, name.encode(), base=str(base.ref)) for name in ("hello-web", "hello-api", "hello-job")]
-    with registry(tmp_path / "registry") as address, Route(address) as route, Uploads(docker_home, route.address) as up:
+    with registry(tmp_path / "registry") as address, Route(address) as route, Uploads(docker_home, route.address, near) as up:
         with ThreadPoolExecutor(3) as pool:
             digests = list(pool.map(up.upload, images))
         for image, digest in zip(images, digests, strict=True):
             assert pulled_id(docker_api, f"{address}/{image.artifact}@{digest}") == image.image_id
 
-    assert 32_000_000 < route.sent < 32_300_000
+    assert 30_500_000 < route.sent < 32_300_000
 
 
-def test_after_a_break_the_upload_goes_on_where_it_was(tmp_path, docker_home, build_image, docker_api):
+@BOTH
+def test_after_a_break_the_upload_goes_on_where_it_was(tmp_path, docker_home, build_image, docker_api, near):
     image = build_image("hello-web", os.urandom(40_000_000))
     with registry(tmp_path / "registry") as address, Route(address, 20_000_000, b"PATCH") as route, \
-            Uploads(docker_home, route.address) as up:
+            Uploads(docker_home, route.address, near) as up:
         digest = up.upload(image)
         assert pulled_id(docker_api, f"{address}/hello-web@{digest}") == image.image_id
 
@@ -106,7 +112,8 @@ def test_after_a_break_the_upload_goes_on_where_it_was(tmp_path, docker_home, bu
 
 def test_after_a_break_that_the_registry_does_not_forgive_only_that_layer_is_sent_again(tmp_path, docker_home, build_image, docker_api):
     image = build_image("hello-web", os.urandom(20_000_000), os.urandom(30_000_000))
-    with registry(tmp_path / "registry") as address, Route(address, 45_000_000) as route, Uploads(docker_home, route.address) as up:
+    with registry(tmp_path / "registry") as address, Route(address, 45_000_000) as route, \
+            Uploads(docker_home, route.address, near=False) as up:
         digest = up.upload(image)
         assert pulled_id(docker_api, f"{address}/hello-web@{digest}") == image.image_id
 
@@ -114,7 +121,8 @@ def test_after_a_break_that_the_registry_does_not_forgive_only_that_layer_is_sen
     assert route.sent < 85_000_000
 
 
-def test_a_registry_that_was_restarted_empty_meanwhile_gets_everything(tmp_path, docker_home, build_image, docker_api):
+@BOTH
+def test_a_registry_that_was_restarted_empty_meanwhile_gets_everything(tmp_path, docker_home, build_image, docker_api, near):
     image = build_image("hello-web", os.urandom(30_000_000))
     address = free_address()
     restarted = threading.Event()
@@ -131,7 +139,7 @@ def test_a_registry_that_was_restarted_empty_meanwhile_gets_everything(tmp_path,
     first, second = registry(tmp_path / "first", address), registry(tmp_path / "second", address)
     first.__enter__()
     try:
-        with Restarting(address) as route, Uploads(docker_home, route.address) as up:
+        with Restarting(address) as route, Uploads(docker_home, route.address, near) as up:
             digest = up.upload(image)
             assert pulled_id(docker_api, f"{address}/hello-web@{digest}") == image.image_id
     finally:
@@ -178,7 +186,7 @@ def test_newer_engines_archives_are_understood(tmp_path, build_image, docker_api
         def sent(repository: str) -> tuple[str, int]:
             saved.seek(0)
             before = route.sent
-            with Transfer(client, blobs, repository, Meter("x", lambda _: None), Cancel()) as transfer:
+            with Transfer(Repository(client, repository, blobs), blobs, Meter("x", lambda _: None), Cancel()) as transfer:
                 def opened() -> AbstractContextManager[io.BytesIO]:
                     return nullcontext(saved)
 
@@ -195,8 +203,9 @@ def test_newer_engines_archives_are_understood(tmp_path, build_image, docker_api
     assert mounted[1] < 7_000
 
 
+@BOTH
 @pytest.mark.parametrize("silent", [False, True], ids=["while sending", "while nothing answers"])
-def test_cancelling_ends_an_upload_at_once(tmp_path, docker_home, build_image, silent):
+def test_cancelling_ends_an_upload_at_once(tmp_path, docker_home, build_image, silent, near):
     image = build_image("hello-web", os.urandom(30_000_000))
     cancel = Cancel()
 
@@ -208,16 +217,17 @@ def test_cancelling_ends_an_upload_at_once(tmp_path, docker_home, build_image, s
                     self.silence()
                 threading.Thread(target=cancel.cancel, args=("a newer save",)).start()
 
-    with registry(tmp_path / "registry") as address, Cancelling(address) as route, Uploads(docker_home, route.address) as up, \
+    with registry(tmp_path / "registry") as address, Cancelling(address) as route, Uploads(docker_home, route.address, near) as up, \
             pytest.raises(Cancelled, match="a newer save"):
         up.upload(image, cancel)
 
     assert [t.name for t in threading.enumerate() if t.name.startswith(("upload", "look"))] == []
 
 
-def test_an_image_that_is_gone_is_told(tmp_path, docker_home, build_image, docker_api):
+@BOTH
+def test_an_image_that_is_gone_is_told(tmp_path, docker_home, build_image, docker_api, near):
     image = build_image("hello-web", b"one")
     docker_api.remove_image(str(image.ref))
-    with registry(tmp_path / "registry") as address, Uploads(docker_home, address) as up, \
+    with registry(tmp_path / "registry") as address, Uploads(docker_home, address, near) as up, \
             pytest.raises(PublishError, match=f"the image {image.image_id} is no longer in the Docker Engine"):
         up.upload(image)

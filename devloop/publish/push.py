@@ -1,0 +1,61 @@
+"""The Engine's own push of an image, under a name that the image has only for that long."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from devloop.cancel import Cancel
+from devloop.clients.docker import DockerEngine, Message
+from devloop.clients.docker_images import push
+from devloop.errors import EngineError, PublishError
+from devloop.model import ImageRef
+from devloop.publish.meter import Meter
+
+
+def pushed(engine: DockerEngine, image_id: str, target: ImageRef, meter: Meter, cancel: Cancel, *,
+           credentials: Mapping[str, Any] | None = None) -> str:
+    """Have the Engine push the image as `target`; the digest of its manifest. What is refused is an `EngineError`."""
+    layers: dict[str, tuple[int, int]] = {}
+    digest = ""
+    with _tagged(engine, image_id, target):
+        for message in push(engine, target, credentials, cancel):
+            if fault := (message.get("errorDetail") or {}).get("message") or message.get("error"):
+                raise EngineError(fault, status=0)
+            digest = (message.get("aux") or {}).get("Digest", digest)
+            if _note(message, layers):
+                meter.set(sum(done for done, _ in layers.values()), sum(total for _, total in layers.values()))
+    if not digest:
+        raise PublishError(f"the Docker Engine has pushed {target}, but does not say its digest")
+    return digest
+
+
+@contextmanager
+def _tagged(engine: DockerEngine, image_id: str, target: ImageRef) -> Iterator[None]:
+    """What the Engine pushes must have its name there."""
+    there = engine.image_id(target)
+    if there == image_id:
+        yield
+        return
+    engine.tag(image_id, target)
+    try:
+        yield
+    finally:
+        if there:
+            engine.tag(there, target)
+        else:
+            engine.remove_tag(target)
+
+
+def _note(message: Message, layers: dict[str, tuple[int, int]]) -> bool:
+    """Whether it says how far a layer is."""
+    layer, detail = message.get("id", ""), message.get("progressDetail") or {}
+    if message.get("status") == "Pushing" and detail.get("current"):
+        layers[layer] = int(detail["current"]), max(int(detail.get("total") or 0), int(detail["current"]))
+        return True
+    if message.get("status") == "Pushed" and layer in layers:
+        total = layers[layer][1]
+        layers[layer] = total, total
+        return True
+    return False
