@@ -22,12 +22,13 @@ Change = tuple[Literal["ADDED", "MODIFIED", "DELETED"], Object]
 
 
 class LocalKube(Kube):
-    """A request is a function call, a watch a queue that the store fills. `engine`: the Engine's address, for messages.
+    """A request is a function call, a watch a queue that the store fills. `engine`: the Engine's address, for messages; `platform`:
+    the programs that it runs.
 
     Objects that it answers are the store's own: never change one in place.
     """
 
-    def __init__(self, store: Store, logs: LogSource, *, engine: str) -> None:
+    def __init__(self, store: Store, logs: LogSource, *, engine: str, platform: str = "linux/amd64") -> None:
         self.context = "docker"
         self.namespace = "default"
         self.cluster_entry = {}
@@ -35,6 +36,7 @@ class LocalKube(Kube):
         self.in_cluster = False
         self.server = f"the Docker Engine at {engine}"
         self._api = Api(store, logs)
+        store.furnish(self.namespace, platform)
         self._resources = {}
         self._lock = threading.Lock()
 

@@ -67,6 +67,15 @@ class Store:
         self._due.put(None)
         self._thread.join()
 
+    def furnish(self, namespace: str, platform: str) -> None:
+        """Make what there always is: a namespace, and the node, which runs programs for `platform` (``linux/amd64``)."""
+        system, _, architecture = platform.partition("/")
+        self.create({"apiVersion": "v1", "kind": "Namespace", "status": {"phase": "Active"}, "metadata": {
+            "name": namespace, "labels": {"kubernetes.io/metadata.name": namespace}}})
+        self.create({"apiVersion": "v1", "kind": "Node", "metadata": {"name": NODE}, "status": {
+            "conditions": [{"type": "Ready", "status": "True"}],
+            "nodeInfo": {"operatingSystem": system, "architecture": architecture}}})
+
     # --- reading
 
     @property

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import re
 from collections.abc import Iterator
@@ -22,7 +23,7 @@ def check(obj: Object) -> None:
     if wrong := list(_wrong(kind, obj, "")):
         raise refused(500, "", f"failed to create typed patch object {which}: "
                       + (wrong[0] if len(wrong) == 1 else "\n  ".join(("errors:", *wrong))))
-    if text := next(_unconvertible(kind, obj), ""):
+    if text := next(_unconvertible(kind, obj), "") or _undecodable(obj):
         raise refused(500, "", f"failed to convert new object {which} to proper version: unable to convert unstructured object to "
                       f"{obj['apiVersion']}, Kind={obj['kind']}: {text}")
 
@@ -93,6 +94,16 @@ def _unconvertible(kind: Type, value: Any) -> Iterator[str]:
 
 
 _ANY = Type("any")
+
+
+def _undecodable(obj: Object) -> str:
+    """What is wrong with bytes, which are written in base64."""
+    for value in ((obj.get("data") if obj["kind"] == "Secret" else obj.get("binaryData")) or {}).values():
+        try:
+            base64.b64decode("".join(value.split()), validate=True)
+        except ValueError:
+            return "error decoding from json: illegal base64 data"
+    return ""
 
 
 def _items(kind: Type) -> Type:

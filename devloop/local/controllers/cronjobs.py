@@ -12,6 +12,7 @@ from cronsim import CronSim
 from devloop.local.controllers.making import child, owned, timestamp
 from devloop.local.defaults import defaulted
 from devloop.local.kinds import CRON_JOBS, JOBS
+from devloop.local.schedules import five_fields
 from devloop.local.store import Store
 from devloop.local.writes import born
 from devloop.model import Object
@@ -72,7 +73,8 @@ class CronJobs:
 
 def _times(spec: Object, since: float) -> tuple[float, float]:
     """The last time that has come after `since` (0: none has), and the next one."""
-    times = CronSim(spec["schedule"], datetime.fromtimestamp(since, ZoneInfo(spec["timeZone"]) if "timeZone" in spec else None))
+    zone = ZoneInfo(spec["timeZone"]) if "timeZone" in spec else UTC
+    times = CronSim(five_fields(spec["schedule"]), datetime.fromtimestamp(since, zone))
     due, now = 0.0, time.time()
     for moment in times:
         if moment.timestamp() > now:

@@ -35,23 +35,24 @@ class Jobs:
         started = timestamp((obj.get("status") or {}).get("startTime") or now())
         running, succeeded = [pod for pod in pods if not finished(pod)], _succeeded(pods)
         if failure := self._failure(obj, pods, started):
-            self._finish(obj, pods, "FailureTarget", "Failed", *failure)
+            self._finish(obj, pods, "Failed", *failure)
             return None
         completions = spec.get("completions")
         if len(succeeded) >= completions if completions is not None else succeeded and not running:
-            self._finish(obj, pods, "SuccessCriteriaMet", "Complete", "CompletionsReached", "Reached expected number of succeeded pods")
+            self._finish(obj, pods, "Complete", "CompletionsReached", "Reached expected number of succeeded pods")
             return None
         pause = self._fill(obj, pods, running, succeeded)
         self._tell(obj, owned(self._store, PODS, obj), [])
         deadline = started + spec["activeDeadlineSeconds"] - time.time() if "activeDeadlineSeconds" in spec else 0.0
         return soonest((pause, max(0.01, deadline) if deadline else 0.0))
 
-    def _finish(self, obj: Object, pods: Sequence[Object], target: str, ending: str, reason: str, message: str) -> None:
+    def _finish(self, obj: Object, pods: Sequence[Object], ending: str, reason: str, message: str) -> None:
         self._end(pod for pod in pods if not finished(pod))
         if ending == "Complete":
             self._store.event(obj, "Normal", "Completed", "Job completed", COMPONENT)
         else:
             self._store.event(obj, "Warning", reason, message, COMPONENT)
+        target = "SuccessCriteriaMet" if ending == "Complete" else "FailureTarget"
         self._tell(obj, pods, [_condition(target, reason, message), _condition(ending, reason, message)])
 
     def _fill(self, obj: Object, pods: Sequence[Object], running: Sequence[Object], succeeded: Sequence[Object]) -> float:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from datetime import datetime
 from typing import Any
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from devloop.local.kinds import kind_of
 from devloop.local.refusals import Cause
 from devloop.local.refusals import invalid as refused
+from devloop.local.schedules import five_fields
 from devloop.local.selectors import selects
 from devloop.local.validation.pods import pod_spec
 from devloop.local.validation.services import ingress, service
@@ -114,13 +117,30 @@ def _job_template(obj: Object, at: str) -> Causes:
 
 def _cron_job(obj: Object) -> Causes:
     spec = obj["spec"]
-    if not spec.get("schedule"):
-        yield required("spec.schedule")
+    yield from _schedule(spec)
     yield from one_of("spec.concurrencyPolicy", spec["concurrencyPolicy"], "Allow", "Forbid", "Replace")
     if "jobTemplate" in spec:
         yield from _job_template(spec["jobTemplate"], "spec.jobTemplate.spec.template")
     else:
         yield required("spec.jobTemplate")
+
+
+def _schedule(spec: Object) -> Causes:
+    from cronsim import CronSim, CronSimError
+
+    schedule, zone = spec.get("schedule", ""), spec.get("timeZone", "UTC")
+    fields = schedule.split()
+    if not schedule:
+        yield required("spec.schedule")
+    elif len(fields) != 5 and not schedule.startswith("@"):
+        yield invalid("spec.schedule", schedule, f"expected exactly 5 fields, found {len(fields)}: [{' '.join(fields)}]")
+    else:
+        try:
+            CronSim(five_fields(schedule), datetime(2000, 1, 1, tzinfo=ZoneInfo(zone)))
+        except CronSimError as error:
+            yield invalid("spec.schedule", schedule, str(error))
+        except (ZoneInfoNotFoundError, ValueError):
+            yield invalid("spec.timeZone", zone, f"unknown time zone {zone}")
 
 
 def _claim(obj: Object) -> Causes:

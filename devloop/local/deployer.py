@@ -1,0 +1,40 @@
+"""Deploying to the local target: what has no effect there is told, once, and what nothing there handles is left out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from devloop.cancel import Cancel
+from devloop.deploy.deployer import Deployer
+from devloop.errors import DeployError
+from devloop.events import Emit, Notice
+from devloop.local.unsupported import Finding, skipped, told, unsupported
+from devloop.model import Manifest, ObjectRef
+
+
+class LocalDeployer:
+    """A `Deployer` before another one. `strict`: what has no effect is an error."""
+
+    def __init__(self, deployer: Deployer, *, strict: bool) -> None:
+        self._deployer, self._strict = deployer, strict
+        self._told: set[Finding] = set()
+
+    def deploy(self, manifests: Sequence[Manifest], emit: Emit, cancel: Cancel) -> tuple[ObjectRef, ...]:
+        """See `Deployer`. Raises `DeployError` before anything is deployed where `strict` finds something."""
+        found = unsupported(manifests)
+        if found and self._strict:
+            raise DeployError(f"{_count(found)} no effect on the Docker Engine alone", details=[f"{f}: {f.why}" for f in found],
+                              hint="Leave them out (a profile can), deploy without --strict, or to a cluster.")
+        if new := [finding for finding in found if finding not in self._told]:
+            emit(Notice(f"{_count(new)} no effect on the Docker Engine alone: {told(new)}", level="warning",
+                        hint="On a cluster they have; with --strict this is an error."))
+            self._told.update(new)
+        return self._deployer.deploy([manifest for manifest in manifests if not skipped(manifest.ref)], emit, cancel)
+
+    def delete(self, emit: Emit, cancel: Cancel, *, volumes: bool = False) -> None:
+        """See `Deployer`."""
+        self._deployer.delete(emit, cancel, volumes=volumes)
+
+
+def _count(findings: Sequence[Finding]) -> str:
+    return "one thing in the manifests has" if len(findings) == 1 else f"{len(findings)} things in the manifests have"
