@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import ssl
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -156,9 +158,16 @@ class Registry:
 
 
 def _said(answer: Answer) -> str:
-    """``CODE: message`` of each error; plain text from what is no registry."""
+    """``CODE: message`` of each error, and what its disk says; plain text from what is no registry."""
     try:
         errors = json.loads(answer.body)["errors"]
-        return "; ".join(": ".join(filter(None, (str(e.get("code", "")).lower(), str(e.get("message", ""))))) for e in errors)
+        return "; ".join(": ".join(filter(None, (str(e.get("code", "")).lower(), str(e.get("message", "")), _of_disk(e.get("detail")))))
+                         for e in errors)
     except (ValueError, KeyError, TypeError, AttributeError):
         return f"HTTP status {answer.status} " + " ".join(answer.body.decode(errors="replace").split())[:200]
+
+
+def _of_disk(detail: object) -> str:
+    """docker's registry has no code for a disk that is full, and calls it an unknown error: Go's ``PathError`` is in the detail."""
+    text = json.dumps(detail)
+    return os.strerror(errno.ENOSPC) if "no space left" in text or f'"Err": {errno.ENOSPC}' in text else ""

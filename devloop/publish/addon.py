@@ -100,8 +100,8 @@ class RegistryAddonPublisher:
 
     def _refill(self, pod: _Pod, emit: Emit, cancel: Cancel) -> None:
         if self._published:
-            emit(Notice(f"the registry in the cluster was restarted and has lost its images: {', '.join(sorted(self._published))} "
-                        "are uploaded again"))
+            emit(Notice("the registry in the cluster was restarted and has lost its images; uploaded again: "
+                        + ", ".join(sorted(self._published))))
         for image in self._published.values():
             self._uploaded(pod, image, Meter(image.artifact, emit), cancel)
 

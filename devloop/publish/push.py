@@ -14,15 +14,24 @@ from devloop.model import ImageRef
 from devloop.publish.meter import Meter
 
 
+class Interrupted(Exception):
+    """Some part of the image did not arrive; the Engine does not say why before it gives up."""
+
+
 def pushed(engine: DockerEngine, image_id: str, target: ImageRef, meter: Meter, cancel: Cancel, *,
-           credentials: Mapping[str, Any] | None = None) -> str:
-    """Have the Engine push the image as `target`; the digest of its manifest. What is refused is an `EngineError`."""
+           credentials: Mapping[str, Any] | None = None, retries: bool = True) -> str:
+    """Have the Engine push the image as `target`; the digest of its manifest. What is refused is an `EngineError`.
+
+    `retries` False: raises `Interrupted` instead of letting it try again, which it does four times, and for a minute, whatever is wrong.
+    """
     layers: dict[str, tuple[int, int]] = {}
     digest = ""
     with _tagged(engine, image_id, target):
         for message in push(engine, target, credentials, cancel):
             if fault := (message.get("errorDetail") or {}).get("message") or message.get("error"):
                 raise EngineError(fault, status=0)
+            if not retries and str(message.get("status", "")).startswith("Retrying in "):
+                raise Interrupted
             digest = (message.get("aux") or {}).get("Digest", digest)
             if _note(message, layers):
                 meter.set(sum(done for done, _ in layers.values()), sum(total for _, total in layers.values()))

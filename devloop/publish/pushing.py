@@ -15,7 +15,7 @@ from devloop.errors import EngineError, PublishError
 from devloop.model import BuiltImage, ImageRef
 from devloop.publish.meter import Meter
 from devloop.publish.names import path_of
-from devloop.publish.push import pushed
+from devloop.publish.push import Interrupted, pushed
 from devloop.publish.uploader import Uploader
 
 Login = Callable[[Cancel], Credentials | None]
@@ -65,9 +65,11 @@ class Pushing:
             return ""
 
     def _by_engine(self, image: BuiltImage, target: ImageRef, meter: Meter, cancel: Cancel) -> str:
-        """Empty where the Engine cannot reach the registry that we see."""
+        """Empty where we had better try ourselves."""
         try:
             digest = self._pushed(image, target, meter, cancel)
+        except Interrupted:      # our own upload goes on where it was, or says what is wrong
+            return ""
         except RegistryUnreachable:
             if not self._ours or self._unseen:
                 raise
@@ -83,7 +85,7 @@ class Pushing:
     def _pushed(self, image: BuiltImage, target: ImageRef, meter: Meter, cancel: Cancel) -> str:
         credentials = self._login(cancel)
         try:
-            return pushed(self._engine, image.image_id, target, meter, cancel, credentials=credentials)
+            return pushed(self._engine, image.image_id, target, meter, cancel, credentials=credentials, retries=self._unseen)
         except EngineError as error:
             raise self._refused(error.message, target, credentials) from error
 

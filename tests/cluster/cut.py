@@ -53,6 +53,17 @@ class CuttableProxy:
     def passing(self, data: bytes, sink: socket.socket) -> None:
         """These bytes are about to be sent on; for subclasses."""
 
+    def connected(self) -> socket.socket:
+        """A new connection to what is behind; for subclasses."""
+        return socket.create_connection(self._target)
+
+    def reply(self, sink: socket.socket, answer: bytes) -> None:
+        """Answer in its place what is about to be sent on to `sink`, and end the connection."""
+        with self._lock:
+            near = next(near for near, far in self._pairs if far is sink)
+        near.sendall(answer)
+        raise ConnectionAbortedError
+
     def _accept(self) -> None:
         while True:
             try:
@@ -62,7 +73,7 @@ class CuttableProxy:
             if self.refusing:
                 near.close()
                 continue
-            far = socket.create_connection(self._target)
+            far = self.connected()
             with self._lock:
                 self._pairs.append((near, far))
             pumps = [threading.Thread(target=self._pump, args=ends, name="proxy", daemon=True) for ends in ((near, far), (far, near))]

@@ -106,7 +106,7 @@ def test_a_registry_that_lost_its_images_gets_them_again(kube, registry_addon, n
     ref = publishing.publish(new)
     notices = [e.message for e in publishing.events if isinstance(e, Notice)]
 
-    assert notices == ["the registry in the cluster was restarted and has lost its images: hello-api, hello-web are uploaded again"]
+    assert notices == ["the registry in the cluster was restarted and has lost its images; uploaded again: hello-api, hello-web"]
     for name, image in (("new", ref), ("api", published[1])):
         run(kube, namespace, name, image)
 

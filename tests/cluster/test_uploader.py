@@ -6,10 +6,15 @@ import hashlib
 import io
 import json
 import os
+import re
+import socket
+import subprocess
 import tarfile
 import threading
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, closing, nullcontext
+from pathlib import Path
 from typing import Any
 
 import docker
@@ -17,13 +22,16 @@ import pytest
 
 from devloop.cancel import Cancel
 from devloop.clients.registry import OCI_MANIFEST, Registry
+from devloop.config import models
 from devloop.errors import Cancelled, PublishError
 from devloop.model import BuiltImage
 from devloop.publish.blobs import Blobs
 from devloop.publish.meter import Meter
+from devloop.publish.registry import RegistryPublisher
 from devloop.publish.repository import Repository
 from devloop.publish.transfer import Transfer
 from devloop.publish.uploader import Uploader
+from tests.cluster.cut import CuttableProxy
 from tests.cluster.registries import Home, Route, free_address, registry
 
 pytestmark = pytest.mark.cluster
@@ -231,3 +239,70 @@ def test_an_image_that_is_gone_is_told(tmp_path, docker_home, build_image, docke
     with registry(tmp_path / "registry") as address, Uploads(docker_home, address, near) as up, \
             pytest.raises(PublishError, match=f"the image {image.image_id} is no longer in the Docker Engine"):
         up.upload(image)
+
+
+class ElsewhereEngine(CuttableProxy):
+    """The real Engine as one in a virtual machine: it finds nothing of ours on what it takes for 127.0.0.1."""
+
+    def __init__(self, socket_of_engine: str) -> None:
+        super().__init__(socket_of_engine, 0)
+        self.pushes = 0
+
+    def connected(self) -> socket.socket:
+        far = socket.socket(socket.AF_UNIX)
+        far.connect(self._target[0])
+        return far
+
+    def passing(self, data: bytes, sink: socket.socket) -> None:
+        if asked := re.match(rb"POST \S+/images/127.0.0.1(?::|%3A)(\d+)/\S+/push", data):
+            self.pushes += 1
+            fault = f"Get \"https://127.0.0.1:{asked[1].decode()}/v2/\": connect: connection refused"
+            said = json.dumps({"errorDetail": {"message": fault}})
+            self.reply(sink, b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nConnection: close\r\n\r\n" + said.encode())
+
+
+def test_an_engine_that_does_not_see_our_ports_is_asked_once_and_its_exports_are_read(tmp_path, docker_home, build_image, docker_api):
+    one, other = build_image("hello-web", b"one"), build_image("hello-web", b"two")
+    with registry(tmp_path / "registry") as address, ElsewhereEngine("/var/run/docker.sock") as elsewhere:
+        engine = docker_home.engine(DOCKER_HOST=f"tcp://127.0.0.1:{elsewhere.port}")
+        client = Registry(address, {})
+        uploader = Uploader(engine, client, near=True)
+        for image in (one, other):
+            digest = uploader.upload(image.image_id, "hello-web", image.ref.tag, Meter("x", lambda _: None), Cancel())
+            assert pulled_id(docker_api, f"{address}/hello-web@{digest}") == image.image_id
+        client.close()
+    assert elsewhere.pushes == 1
+
+
+def test_after_a_push_the_engine_has_no_name_more_for_the_image(tmp_path, docker_home, build_image, docker_api):
+    image = build_image("hello-web", b"one")
+    with registry(tmp_path / "registry") as address, Uploads(docker_home, address) as up:
+        up.upload(image)
+    there = docker_api.inspect_image(image.image_id)
+    assert (there["RepoTags"], there["RepoDigests"]) == ([str(image.ref)], [])
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of 8 MB."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", disk], capture_output=True, check=False).returncode:
+        pytest.skip("missing: the right to mount")
+    yield disk
+    subprocess.run(["umount", disk], check=True)
+
+
+@BOTH
+def test_a_registry_whose_disk_is_full_is_told_at_once(small_disk, docker_home, build_image, near):
+    image = build_image("hello-web", os.urandom(20_000_000))
+    with registry(small_disk) as address, Uploads(docker_home, address, near) as up, pytest.raises(PublishError) as caught:
+        up.upload(image)
+    assert caught.value.message.startswith(f"{address} refuses hello-web: there is no room: ")
+
+
+def test_a_disk_that_is_full_is_told_at_once_where_the_engine_itself_would_try_for_a_minute(small_disk, docker_home, build_image):
+    image = build_image("hello-web", os.urandom(20_000_000))
+    with registry(small_disk) as address, closing(RegistryPublisher(docker_home.engine(), models.Registry(repository=address))) as publisher, \
+            pytest.raises(PublishError, match="there is no room"):
+        publisher.publish(image, lambda _: None, Cancel())
