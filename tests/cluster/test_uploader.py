@@ -303,6 +303,6 @@ def test_a_registry_whose_disk_is_full_is_told_at_once(small_disk, docker_home, 
 
 def test_a_disk_that_is_full_is_told_at_once_where_the_engine_itself_would_try_for_a_minute(small_disk, docker_home, build_image):
     image = build_image("hello-web", os.urandom(20_000_000))
-    with registry(small_disk) as address, closing(RegistryPublisher(docker_home.engine(), models.Registry(repository=address))) as publisher, \
-            pytest.raises(PublishError, match="there is no room"):
+    with registry(small_disk) as address, pytest.raises(PublishError, match="there is no room"), \
+            closing(RegistryPublisher(docker_home.engine(), models.Registry(repository=address))) as publisher:
         publisher.publish(image, lambda _: None, Cancel())
