@@ -1,4 +1,4 @@
-"""Images on their way out of an Engine: pushed by the Engine itself, or read out of its store."""
+"""Images on their way out of an Engine, pushed by the Engine itself or read out of its store, and on their way into it."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from urllib.parse import quote
 from devloop.cancel import Cancel
 from devloop.clients import docker_auth
 from devloop.clients.docker import DockerEngine, Message, messages
+from devloop.errors import EngineError
 from devloop.model import ImageRef
 
 
@@ -45,3 +46,12 @@ def save(engine: DockerEngine, image_id: str, cancel: Cancel) -> Iterator[ImageS
         with engine.mapped():
             response = stack.enter_context(engine.stream("GET", f"/images/{quote(image_id)}/get", cancel))
         yield ImageStream(engine, response)
+
+
+def load(engine: DockerEngine, archive: bytes, cancel: Cancel) -> None:
+    """``docker load``. Raises `EngineError`, `UnreachableError` or `Cancelled`."""
+    with engine.mapped(), engine.stream("POST", "/images/load", cancel, query={"quiet": "1"}, headers={"Content-Type": "application/x-tar"},
+                                        body=(archive,)) as response:
+        for message in messages(response):
+            if "error" in message:
+                raise EngineError(f"the Engine does not take the image: {message['error']}", status=0)

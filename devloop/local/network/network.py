@@ -1,0 +1,173 @@
+"""A project's network in the Engine: the bridge, the hub that is the way into it and knows its names, and the pods' sandboxes."""
+
+from __future__ import annotations
+
+import secrets
+import socket
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from devloop.cancel import Cancel
+from devloop.clients import engine_networks
+from devloop.clients.docker import DockerEngine
+from devloop.errors import UnreachableError
+from devloop.local.network import image, sandbox
+from devloop.local.network.dialer import GateDialer
+from devloop.local.network.gate import PORT, Gate
+from devloop.local.network.coming import Coming
+from devloop.local.network.table import Listener, Record, Type, encode
+from devloop.model import Object
+
+ROLE = "devloop.dev/local"      # a label: which part of the local target something is
+_UPSTREAM = ("127.0.0.11", 53)  # the Engine's own DNS server, as each container sees it
+_DNS_PORT = 53
+
+
+@dataclass(frozen=True)
+class Sandbox:
+    """A pod's container that holds its network: the pod's others join it (``container:ID``). `uid` is the pod's."""
+
+    id: str
+    uid: str
+    ip: str
+
+
+class Network:
+    """Made by `start`, gone after `close`. Safe from every thread.
+
+    `labels`: those that everything of this session has, besides `ROLE` (``network``, ``hub``, ``service`` or ``sandbox``).
+    """
+
+    def __init__(self, engine: DockerEngine, project: str, labels: Mapping[str, str]) -> None:
+        self.name = f"devloop-{project}"
+        self.coming = Coming()
+        self._engine, self._labels = engine, labels
+        self._token = secrets.token_bytes(16)
+        self._lock = threading.Lock()
+        self._starting = threading.Lock()
+        self._started: tuple[str, Gate, str] | None = None      # the image, the gate, the hub's address
+        self._containers: set[str] = set()
+        self._addresses: dict[str, str] = {}
+        self._network = ""
+
+    def start(self, cancel: Cancel) -> None:
+        """Make the image, the network and the hub; done once, and by the first sandbox where nobody has before.
+
+        Raises `EngineError`, `UnreachableError` or `Cancelled`.
+        """
+        with self._starting:
+            if self._started:
+                return
+            ref = image.ensure(self._engine, cancel)
+            cancel.check()
+            self._network = self._network or engine_networks.create(self._engine, self.name, self._labels | {ROLE: "network"}).id
+            config = sandbox.relay(ref, self.name, self._token, self._labels | {ROLE: "hub"})
+            place = self._run("hub", sandbox.published(config, {f"{PORT}/tcp": [{"HostIp": sandbox.LOCAL, "HostPort": ""}]}))[1]
+            gate = Gate(sandbox.LOCAL, place.published[PORT][1], self._token)
+            gate.tell(_hub([]))
+            self._started = ref, gate, place.ip
+
+    # --- pods
+
+    def sandbox(self, pod: Object, *, mounts: Sequence[Mapping[str, Any]] = (), labels: Mapping[str, str] | None = None,
+                cancel: Cancel) -> Sandbox:
+        """A running sandbox for the pod, in which the names of the Services that were there before it can be resolved.
+
+        `mounts` as the Engine's API has them. Raises `EngineError`, `UnreachableError` or `Cancelled`, with nothing left behind.
+        """
+        self.start(cancel)
+        ref, _, hub = self._ready()
+        uid = pod["metadata"]["uid"]
+        config = sandbox.relay(ref, self.name, self._token, self._labels | (labels or {}) | {ROLE: "sandbox"})
+        made, place = self._run(f"{pod['metadata']['name']}-{uid[:8]}", sandbox.configure(pod, config, dns=hub, mounts=mounts))
+        with self._lock:
+            self._addresses[uid] = place.ip
+        found = Sandbox(made, uid, place.ip)
+        try:
+            self.coming.wait(cancel)
+        except BaseException:
+            self.remove(found)
+            raise
+        return found
+
+    def remove(self, sandbox: Sandbox) -> None:
+        """The pod has ended. No error where the sandbox has gone."""
+        with self._lock:
+            self._addresses.pop(sandbox.uid, None)
+        self.discard(sandbox.id)
+
+    def connect(self, sandbox: Sandbox, port: int, cancel: Cancel, *, host: str = "", localhost: bool = False,
+                timeout: float = 10.0) -> socket.socket:
+        """A connection to the pod's own address (as a kubelet's probes make), to `host` (an IPv4 address) from there, or to its localhost.
+
+        Raises `NotConnected` (`listening` is False where it is refused), `UnreachableError` or `Cancelled`. The socket keeps `timeout`.
+        """
+        return self.gate().connect(host or sandbox.ip, port, cancel, localhost=localhost and not host, timeout=timeout)
+
+    def dialer(self) -> GateDialer:
+        """For a `Forwarder`, and for Ingress."""
+        return GateDialer(self.gate, self._addresses.get)
+
+    # --- Services
+
+    def service(self, name: str, bindings: Mapping[str, Sequence[sandbox.Binding]], cancel: Cancel) -> tuple[str, engine_networks.Place]:
+        """A running relay for a Service, with ports published: its id, and where it is. Raises as `sandbox` does."""
+        self.start(cancel)
+        config = sandbox.relay(self._ready()[0], self.name, self._token, self._labels | {ROLE: "service"})
+        return self._run(f"{name}-service-{secrets.token_hex(3)}", sandbox.published(config, bindings))
+
+    def tell(self, ip: str, listeners: Mapping[int, Listener]) -> None:
+        """What the Service's relay at `ip` carries, from now on. Raises `NotConnected` or `UnreachableError`."""
+        self.gate().tell(encode(listeners), ip)
+
+    def answer_for(self, records: Sequence[Record]) -> None:
+        """The project's names, from now on. Raises `NotConnected` or `UnreachableError`."""
+        self.gate().tell(_hub(records))
+
+    def discard(self, container: str) -> None:
+        """Remove a container of ours. No error where it has gone."""
+        with self._lock:
+            self._containers.discard(container)
+        engine_networks.remove_container(self._engine, container)
+
+    # --- all of it
+
+    def gate(self) -> Gate:
+        """The way in. Raises `UnreachableError` before `start` and after `close`."""
+        return self._ready()[1]
+
+    def close(self) -> None:
+        """Remove all that was made here. What cannot be removed now has the session's labels and is found by the next one."""
+        with self._starting:
+            self._started = None
+            with self._lock:
+                left, self._containers = self._containers, set()
+                self._addresses.clear()
+            for container in left:
+                engine_networks.remove_container(self._engine, container)
+            if self._network:
+                engine_networks.remove(self._engine, self._network)
+                self._network = ""
+
+    def _ready(self) -> tuple[str, Gate, str]:
+        if self._started is None:
+            raise UnreachableError(f"network {self.name} is not there: its session has ended, or not begun")
+        return self._started
+
+    def _run(self, name: str, config: Object) -> tuple[str, engine_networks.Place]:
+        made = engine_networks.create_container(self._engine, f"{self.name}-{name}", config)
+        with self._lock:
+            self._containers.add(made)
+        try:
+            engine_networks.start_container(self._engine, made)
+            return made, engine_networks.place(self._engine, made, self.name)
+        except BaseException:
+            self.discard(made)
+            raise
+
+
+def _hub(records: Sequence[Record]) -> bytes:
+    """Answers too long for UDP are asked for by TCP: only names of the world have such."""
+    return encode({_DNS_PORT: Listener((_UPSTREAM,))}, [Record(sandbox.ZONE, Type.ZONE), *records])
