@@ -1,0 +1,29 @@
+"""What the kubelet needs of the network: a sandbox per pod, which holds the pod's network for as long as the pod is there."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Mapping
+from typing import Protocol
+
+from devloop.cancel import Cancel
+from devloop.local.network.network import Sandbox
+from devloop.model import Object
+
+
+class Sandboxes(Protocol):
+    """`devloop.local.network.network.Network`, as far as pods need it."""
+
+    def sandbox(self, pod: Object, *, labels: Mapping[str, str] | None = None, cancel: Cancel) -> Sandbox:
+        """Make and start the pod's sandbox. Raises `EngineError`, `UnreachableError` or `Cancelled`."""
+        ...
+
+    def remove(self, sandbox: Sandbox) -> None:
+        """No error where it has gone."""
+        ...
+
+    def connect(self, sandbox: Sandbox, port: int, cancel: Cancel, *, host: str = "", localhost: bool = False,
+                timeout: float = 10.0) -> socket.socket:
+        """A connection to what listens on the pod's own address, or to `host` from there. Raises `NotConnected`, `UnreachableError`,
+        `Cancelled`."""
+        ...
