@@ -1,0 +1,1 @@
+"""Builds in pods of the cluster, by Kaniko."""

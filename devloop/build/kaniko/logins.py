@@ -1,0 +1,44 @@
+"""The logins that one build needs, as docker's configuration. Never print what comes from here."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Callable, Iterable, Mapping
+
+from devloop.cancel import Cancel
+from devloop.clients.docker_auth import Credentials, key
+from devloop.errors import UnreachableError
+from devloop.events import Emit, Notice
+
+Login = Callable[[str, Cancel], Credentials | None]
+"""A registry's host (empty: Docker Hub): the login to it on this machine."""
+
+
+def docker_config(hosts: Iterable[str], login: Login, needed: str, emit: Emit, cancel: Cancel) -> bytes:
+    """``config.json`` with the logins to these registries, and no others; those that nobody has logged in to are left out.
+
+    `needed`: the registry that is pushed to; a helper that has no answer for another one is a `Notice` only. Raises `UnreachableError`.
+    """
+    auths: dict[str, Mapping[str, str]] = {}
+    for host in sorted(set(hosts)):
+        try:
+            known = login(host, cancel)
+        except UnreachableError as error:
+            if host == needed:
+                raise
+            emit(Notice(f"base images of {host or 'Docker Hub'} are pulled without a login: {error.message}", error.hint, "warning"))
+            continue
+        if known:
+            auths[key(host)] = _entry(known)
+    return json.dumps({"auths": auths}).encode()
+
+
+def _entry(known: Credentials) -> Mapping[str, str]:
+    if token := known.get("identitytoken"):
+        return {"auth": _encoded(known.get("username") or "00000000-0000-0000-0000-000000000000", ""), "identitytoken": token}
+    return {"auth": _encoded(known["username"], known["password"])}
+
+
+def _encoded(user: str, password: str) -> str:
+    return base64.b64encode(f"{user}:{password}".encode()).decode()
