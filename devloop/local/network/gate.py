@@ -15,7 +15,7 @@ from devloop.clients.duplex import NotConnected
 from devloop.errors import UnreachableError
 
 PORT = 61001             # every relay's gate, inside its container: above the ports that connections of its own may come from
-_LOCALHOST = "0.0.0.0"   # noqa: S104  as the relay reads it: the host itself
+_LOCALHOST = "0.0.0.0"   # as the relay reads it: the host itself
 _REFUSED = errno.ECONNREFUSED
 
 

@@ -6,23 +6,26 @@ import secrets
 import socket
 import threading
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
 
 from devloop.cancel import Cancel
 from devloop.clients import engine_networks
 from devloop.clients.docker import DockerEngine
+from devloop.clients.engine_containers import EngineContainers
 from devloop.errors import UnreachableError
-from devloop.local.network import image, sandbox
+from devloop.local.network import image
+from devloop.local.network.coming import Coming
 from devloop.local.network.dialer import GateDialer
 from devloop.local.network.gate import PORT, Gate
-from devloop.local.network.coming import Coming
+from devloop.local.network.sandbox import LOCAL, ZONE, Binding, configure, published, relay
 from devloop.local.network.table import Listener, Record, Type, encode
 from devloop.model import Object
 
 ROLE = "devloop.dev/local"      # a label: which part of the local target something is
 _UPSTREAM = ("127.0.0.11", 53)  # the Engine's own DNS server, as each container sees it
 _DNS_PORT = 53
+AT_ONCE = 8                     # removals at a time
 
 
 @dataclass(frozen=True)
@@ -44,11 +47,12 @@ class Network:
         self.name = f"devloop-{project}"
         self.coming = Coming()
         self._engine, self._labels = engine, labels
+        self._containers = EngineContainers(engine)
         self._token = secrets.token_bytes(16)
         self._lock = threading.Lock()
         self._starting = threading.Lock()
         self._started: tuple[str, Gate, str] | None = None      # the image, the gate, the hub's address
-        self._containers: set[str] = set()
+        self._made: set[str] = set()
         self._addresses: dict[str, str] = {}
         self._network = ""
 
@@ -62,26 +66,25 @@ class Network:
                 return
             ref = image.ensure(self._engine, cancel)
             cancel.check()
-            self._network = self._network or engine_networks.create(self._engine, self.name, self._labels | {ROLE: "network"}).id
-            config = sandbox.relay(ref, self.name, self._token, self._labels | {ROLE: "hub"})
-            place = self._run("hub", sandbox.published(config, {f"{PORT}/tcp": [{"HostIp": sandbox.LOCAL, "HostPort": ""}]}))[1]
-            gate = Gate(sandbox.LOCAL, place.published[PORT][1], self._token)
+            self._network = self._network or engine_networks.create(self._engine, self.name, dict(self._labels) | {ROLE: "network"})
+            config = relay(ref, self.name, self._token, dict(self._labels) | {ROLE: "hub"})
+            place = self._run("hub", published(config, {f"{PORT}/tcp": [{"HostIp": LOCAL, "HostPort": ""}]}))[1]
+            gate = Gate(LOCAL, place.published[PORT], self._token)
             gate.tell(_hub([]))
             self._started = ref, gate, place.ip
 
     # --- pods
 
-    def sandbox(self, pod: Object, *, mounts: Sequence[Mapping[str, Any]] = (), labels: Mapping[str, str] | None = None,
-                cancel: Cancel) -> Sandbox:
+    def sandbox(self, pod: Object, *, labels: Mapping[str, str] | None = None, cancel: Cancel) -> Sandbox:
         """A running sandbox for the pod, in which the names of the Services that were there before it can be resolved.
 
-        `mounts` as the Engine's API has them. Raises `EngineError`, `UnreachableError` or `Cancelled`, with nothing left behind.
+        Raises `EngineError`, `UnreachableError` or `Cancelled`, with nothing left behind.
         """
         self.start(cancel)
         ref, _, hub = self._ready()
         uid = pod["metadata"]["uid"]
-        config = sandbox.relay(ref, self.name, self._token, self._labels | (labels or {}) | {ROLE: "sandbox"})
-        made, place = self._run(f"{pod['metadata']['name']}-{uid[:8]}", sandbox.configure(pod, config, dns=hub, mounts=mounts))
+        config = relay(ref, self.name, self._token, dict(self._labels) | dict(labels or {}) | {ROLE: "sandbox"})
+        made, place = self._run(f"{pod['metadata']['name']}-{uid[:8]}", configure(pod, config, dns=hub))
         with self._lock:
             self._addresses[uid] = place.ip
         found = Sandbox(made, uid, place.ip)
@@ -112,11 +115,11 @@ class Network:
 
     # --- Services
 
-    def service(self, name: str, bindings: Mapping[str, Sequence[sandbox.Binding]], cancel: Cancel) -> tuple[str, engine_networks.Place]:
+    def service(self, name: str, bindings: Mapping[str, Sequence[Binding]], cancel: Cancel) -> tuple[str, engine_networks.Place]:
         """A running relay for a Service, with ports published: its id, and where it is. Raises as `sandbox` does."""
         self.start(cancel)
-        config = sandbox.relay(self._ready()[0], self.name, self._token, self._labels | {ROLE: "service"})
-        return self._run(f"{name}-service-{secrets.token_hex(3)}", sandbox.published(config, bindings))
+        config = relay(self._ready()[0], self.name, self._token, dict(self._labels) | {ROLE: "service"})
+        return self._run(f"{name}-service-{secrets.token_hex(3)}", published(config, bindings))
 
     def tell(self, ip: str, listeners: Mapping[int, Listener]) -> None:
         """What the Service's relay at `ip` carries, from now on. Raises `NotConnected` or `UnreachableError`."""
@@ -129,8 +132,8 @@ class Network:
     def discard(self, container: str) -> None:
         """Remove a container of ours. No error where it has gone."""
         with self._lock:
-            self._containers.discard(container)
-        engine_networks.remove_container(self._engine, container)
+            self._made.discard(container)
+        self._containers.remove(container)
 
     # --- all of it
 
@@ -143,10 +146,11 @@ class Network:
         with self._starting:
             self._started = None
             with self._lock:
-                left, self._containers = self._containers, set()
+                left, self._made = self._made, set()
                 self._addresses.clear()
-            for container in left:
-                engine_networks.remove_container(self._engine, container)
+            with ThreadPoolExecutor(AT_ONCE, "network-close") as removing:
+                for removed in [removing.submit(self._containers.remove, container) for container in left]:
+                    removed.result()
             if self._network:
                 engine_networks.remove(self._engine, self._network)
                 self._network = ""
@@ -157,12 +161,12 @@ class Network:
         return self._started
 
     def _run(self, name: str, config: Object) -> tuple[str, engine_networks.Place]:
-        made = engine_networks.create_container(self._engine, f"{self.name}-{name}", config)
+        made = self._containers.create(f"{self.name}-{name}", config)
         with self._lock:
-            self._containers.add(made)
+            self._made.add(made)
         try:
-            engine_networks.start_container(self._engine, made)
-            return made, engine_networks.place(self._engine, made, self.name)
+            self._containers.start(made)
+            return made, engine_networks.place(self._containers.inspect(made), self.name)
         except BaseException:
             self.discard(made)
             raise
@@ -170,4 +174,4 @@ class Network:
 
 def _hub(records: Sequence[Record]) -> bytes:
     """Answers too long for UDP are asked for by TCP: only names of the world have such."""
-    return encode({_DNS_PORT: Listener((_UPSTREAM,))}, [Record(sandbox.ZONE, Type.ZONE), *records])
+    return encode({_DNS_PORT: Listener((_UPSTREAM,))}, [Record(ZONE, Type.ZONE), *records])

@@ -12,7 +12,8 @@ from devloop.local.network.sandbox import LOCAL, Binding
 from devloop.local.store import Store
 from devloop.model import Object
 
-_TAKEN = ("port is already allocated", "address already in use", "ports are not available", "permission denied", "cannot expose privileged port")
+_TAKEN = ("port is already allocated", "address already in use", "ports are not available", "permission denied",
+          "cannot expose privileged port")
 
 
 def wanted(service: Object) -> dict[int, int]:

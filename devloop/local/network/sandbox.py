@@ -1,9 +1,8 @@
-"""What a pod's sandbox is made from: its names, resolver, addresses and published ports, as the pod's spec has them. Nothing is made here."""
+"""What a pod's sandbox is made from: names, resolver and published ports as the pod's spec has them. Nothing is made here."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
 
 from devloop.local.network.gate import PORT
 from devloop.model import Object
@@ -29,11 +28,11 @@ def published(config: Object, bindings: Mapping[str, Sequence[Binding]]) -> Obje
             "HostConfig": {**config["HostConfig"], "PortBindings": {port: list(bound) for port, bound in bindings.items()}}}
 
 
-def configure(pod: Object, config: Object, *, dns: str, mounts: Sequence[Mapping[str, Any]]) -> Object:
-    """The relay's configuration as this pod's sandbox. `dns`: the hub's address; `mounts` as the Engine's API has them."""
+def configure(pod: Object, config: Object, *, dns: str) -> Object:
+    """The relay's configuration as this pod's sandbox. `dns`: the hub's address."""
     spec = pod["spec"]
     security = spec.get("securityContext") or {}
-    host = {**config["HostConfig"], **resolver(pod, dns), "IpcMode": "shareable", "Mounts": list(mounts),
+    host = {**config["HostConfig"], **resolver(pod, dns), "IpcMode": "shareable",
             "Sysctls": {each["name"]: each["value"] for each in security.get("sysctls") or ()},
             "ExtraHosts": [f"{name}:{alias['ip']}" for alias in spec.get("hostAliases") or () for name in alias.get("hostnames") or ()]}
     named = {"Hostname": hostname(pod)} | ({"Domainname": domain(pod)} if domain(pod) else {})

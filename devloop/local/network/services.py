@@ -177,7 +177,7 @@ class Services:
             relay.failed = True
             raise
         else:
-            relay.published = {port: number for port, (_, number) in at.published.items()}
+            relay.published = at.published
             relay.ip = at.ip
             for notice in publishing.notices(place, relay.wanted, relay.published):
                 self._emit(notice)
