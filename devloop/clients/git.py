@@ -1,7 +1,8 @@
-"""What git says of a directory, for tags."""
+"""What git says of a directory, for tags; and of a repository elsewhere."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,6 +42,30 @@ def state(directory: Path, environ: Mapping[str, str], cancel: Cancel | None = N
         raise _unusable(f"the git repository of {directory} has no commit yet", "Commit something")
     dirty = any(not line.startswith("#") for line in done.output.splitlines())
     return GitState(sha[:ABBREVIATED], "" if branch == "(detached)" else branch, dirty)
+
+
+def remote_commit(url: str, ref: str, environ: Mapping[str, str], cancel: Cancel) -> str:
+    """The commit that a branch, a tag, HEAD (empty) or a full commit names in the repository at `url`. Raises `ConfigError`, `Cancelled`."""
+    if re.fullmatch(r"[0-9a-f]{40}", ref):
+        return ref
+    # a tag's own object is no commit: what it points to is listed behind it, as ref^{}
+    wanted = [ref, f"{ref}^{{}}"] if ref else ["HEAD"]
+    try:
+        done = capture(["git", "ls-remote", "--quiet", url, *wanted], cancel=cancel,
+                       environ={**environ, "LC_ALL": "C", "GIT_TERMINAL_PROMPT": "0"})
+    except OSError as error:
+        raise ConfigError(f"git cannot be run ({(error.strerror or str(error)).lower()}), and it has to tell which commit of {url} "
+                          "is to be built.", hint="Install git, or write the commit into build.kaniko.context.git.ref.") from error
+    if done.code:
+        said = done.errors.strip().removeprefix("fatal: ").partition("\n")[0]
+        raise ConfigError(f"git cannot tell what {ref or 'HEAD'} is in {url}: {said}",
+                          hint="Is build.kaniko.context.git.url right, and does 'git ls-remote' get in without being asked for a password? "
+                               "A commit in ref asks nobody.")
+    found = {name: commit for commit, name in (line.split("\t") for line in done.output.splitlines())}
+    for name in (f"refs/tags/{ref}^{{}}", f"{ref}^{{}}", f"refs/heads/{ref}", f"refs/tags/{ref}", ref or "HEAD"):
+        if name in found:
+            return found[name]
+    raise ConfigError(f"{url} has no branch, tag or commit '{ref}'.", hint="Correct build.kaniko.context.git.ref in devloop.yaml.")
 
 
 def _unusable(what: str, remedy: str) -> ConfigError:
