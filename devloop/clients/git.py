@@ -45,7 +45,10 @@ def state(directory: Path, environ: Mapping[str, str], cancel: Cancel | None = N
 
 
 def remote_commit(url: str, ref: str, environ: Mapping[str, str], cancel: Cancel) -> str:
-    """The commit that a branch, a tag, HEAD (empty) or a full commit names in the repository at `url`. Raises `ConfigError`, `Cancelled`."""
+    """The commit that a branch, a tag, HEAD (empty) or a full commit names in the repository at `url`.
+
+    Raises `ConfigError`, `Cancelled`.
+    """
     if re.fullmatch(r"[0-9a-f]{40}", ref):
         return ref
     # a tag's own object is no commit: what it points to is listed behind it, as ref^{}

@@ -35,9 +35,11 @@ start_daemons() {
     --service-account-key-file="$pki/sa.pub" --service-account-signing-key-file="$pki/sa.key" \
     --service-account-issuer=https://kubernetes.default.svc \
     --kubelet-client-certificate="$pki/admin.crt" --kubelet-client-key="$pki/admin.key" \
-    --kubelet-preferred-address-types=InternalIP   # the node's name is in no DNS
+    --kubelet-preferred-address-types=InternalIP \
+    --feature-gates=TTLAfterFinished=true   # as by default since 1.21: finished Jobs go by themselves
   await apiserver ask /readyz -o /dev/null
   start controller-manager "$BIN/kube-controller-manager" --kubeconfig="$KUBECONFIG" --leader-elect=false --use-service-account-credentials \
+    --feature-gates=TTLAfterFinished=true \
     --service-account-private-key-file="$pki/sa.key" --root-ca-file="$pki/ca.crt" \
     --cluster-signing-cert-file="$pki/ca.crt" --cluster-signing-key-file="$pki/ca.key"
   start scheduler "$BIN/kube-scheduler" --kubeconfig="$KUBECONFIG" --leader-elect=false
