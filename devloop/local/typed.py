@@ -19,13 +19,14 @@ def check(obj: Object) -> None:
     """Raises `ApiError` (500, as Kubernetes has it) for a field that is not known or has another type, and for doubled items."""
     kind, meta = type_of(obj), obj["metadata"]
     who = "/".join(filter(None, (meta.get("namespace"), meta["name"])))
-    which = f"({who}; {obj['apiVersion']}, Kind={obj['kind']})"
+    version = obj["apiVersion"] if "/" in obj["apiVersion"] else f"/{obj['apiVersion']}"
+    which = f"({who}; {version}, Kind={obj['kind']})"
     if wrong := list(_wrong(kind, obj, "")):
         raise refused(500, "", f"failed to create typed patch object {which}: "
                       + (wrong[0] if len(wrong) == 1 else "\n  ".join(("errors:", *wrong))))
     if text := next(_unconvertible(kind, obj), "") or _undecodable(obj):
         raise refused(500, "", f"failed to convert new object {which} to proper version: unable to convert unstructured object to "
-                      f"{obj['apiVersion']}, Kind={obj['kind']}: {text}")
+                      f"{version}, Kind={obj['kind']}: {text}")
 
 
 def without_nulls(value: Any) -> Any:
