@@ -85,6 +85,12 @@ def docker_api(kubeconfig: str) -> Iterator[docker.APIClient]:
     client.close()
 
 
+@pytest.fixture(scope="session")
+def kaniko_image(kubeconfig: str) -> str:
+    """An executor's image that the cluster's node has: the stand-in, or the one that DEVLOOP_TEST_KANIKO_IMAGE names."""
+    return os.environ.get("DEVLOOP_TEST_KANIKO_IMAGE", "devloop-test-kaniko:1")
+
+
 @pytest.fixture
 def docker_processes(docker_api: docker.APIClient) -> Callable[[], list[str]]:
     """Tells the command lines that run in the Engine's containers now."""

@@ -61,11 +61,13 @@ busybox_based() {
   rm -rf "$root"
 }
 
-# import DIRECTORY NAME:TAG CHANGE
+# import DIRECTORY NAME:TAG CHANGE...
 import() {
   say "making the image $2"
+  local change changes=()
+  for change in "${@:3}"; do changes+=(--url-query "changes=$change"); done
   tar -C "$1" --owner=0 --group=0 --numeric-owner -c . |
     engine_api /images/create -X POST -T - -o "$RUN/log/import.log" --url-query fromSrc=- --url-query "repo=${2%:*}" \
-      --url-query "tag=${2##*:}" --url-query "changes=$3"
+      --url-query "tag=${2##*:}" "${changes[@]}"
   has_image "$2" || die "making the image $2 failed: $(cat "$RUN/log/import.log")"
 }
