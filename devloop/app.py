@@ -25,6 +25,8 @@ from devloop.tagging import input_digest, same_content, tag
 
 if TYPE_CHECKING:      # the heavy ones are imported where they are first needed
     from devloop.build.builder import Builder
+    from devloop.build.choice import Tool
+    from devloop.build.kaniko.builder import KanikoBuilder
     from devloop.clients.docker import DockerEngine
     from devloop.clients.duplex import Dialer
     from devloop.clients.kube import Kube
@@ -59,6 +61,7 @@ class App:
         self.environ = environ
         self.force = False      # take over fields that another manager of the objects has set
         self.strict = False     # what has no effect on the Docker Engine alone is an error
+        self.warm = False       # the pods of builds in the cluster are kept for the next build
         self.keep = False       # what runs on the Docker Engine alone is to go on when we end
         self._open = ExitStack()
         self._closing = Cancel()
@@ -81,10 +84,12 @@ class App:
 
     def use(self, loaded: Loaded) -> None:
         """Put another reading of devloop.yaml in force: what was made from the old one is made anew when it is needed."""
-        routed = ("route", "engine", "publisher") if loaded.config.publish != self.config.publish else ()
-        self.loaded = loaded
-        for part in ("builder", "rollout", "pull_access", *routed):
+        before, self.loaded = self.config, loaded
+        routed = ("route", "engine") if loaded.config.publish != before.publish else ()
+        for part in ("tools", "builder", "docker_builder", "publisher", "rollout", "pull_access", *routed):
             self.__dict__.pop(part, None)
+        if (loaded.config.publish, loaded.config.build.kaniko) != (before.publish, before.build.kaniko):
+            self._cooled()
 
     @property
     def config(self) -> Config:
@@ -143,23 +148,62 @@ class App:
     def engine(self) -> DockerEngine:
         return self.route.engine
 
+    # --- builds: by an Engine, or by Kaniko in the cluster
+
     @cached_property
-    def builder(self) -> Builder:
+    def tools(self) -> Mapping[str, Tool]:
+        """What builds each artifact. An Engine is asked only where ``auto`` decides, which is told."""
+        from devloop.build.choice import choose
+
+        return choose(self.config.build, self.environ, self.emit)
+
+    @property
+    def needs_engine(self) -> bool:
+        return not self.tools or "docker" in self.tools.values()
+
+    @cached_property
+    def docker_builder(self) -> Builder:
         from devloop.build.docker import DockerBuilder
         from devloop.build.minikube import MinikubeBuilder
 
         return MinikubeBuilder(*self.route.nodes) if self.route.nodes else DockerBuilder(self.engine, self.config.build.engine)
 
     @cached_property
+    def kaniko(self) -> tuple[KanikoBuilder, Publisher]:
+        """What builds in the cluster, and what is said of the images that it has pushed."""
+        from devloop.build.kaniko.parts import kaniko_builder
+
+        builder, publisher = kaniko_builder(self.config, self.kube, self.pods, kind=self.cluster.kind, environ=self.environ,
+                                            namespace=self.namespace, warm=self.warm)
+        self._open.callback(builder.close)
+        self.emit(Notice(publisher.reason))
+        return builder, publisher
+
+    def _cooled(self) -> None:
+        """The pods that wait for builds were made for another config."""
+        if kaniko := self.__dict__.pop("kaniko", None):
+            kaniko[0].close()
+
+    @cached_property
+    def builder(self) -> Builder:
+        from devloop.build.choice import ByArtifact
+
+        return ByArtifact(self.tools, {"docker": lambda: self.docker_builder, "kaniko": lambda: self.kaniko[0]})
+
+    @cached_property
     def publisher(self) -> Publisher:
-        return self.route.publisher
+        from devloop.build.choice import PublishedByArtifact
+
+        return PublishedByArtifact(self.tools, {"docker": lambda: self.route.publisher, "kaniko": lambda: self.kaniko[1]})
 
     def build_only(self) -> None:
         """Publish nothing. The cluster, if there is one, is asked only where a minikube may build."""
         from devloop.clients.docker import DockerEngine
         from devloop.publish.route import Route, Unpublished, built_by_minikube
 
-        self.publisher = Unpublished()
+        self.publisher = Unpublished()      # Kaniko has pushed what it built
+        if not self.needs_engine:
+            return
         try:
             kind = self.cluster.kind
         except UnreachableError:
@@ -178,10 +222,12 @@ class App:
 
     @cached_property
     def pull_access(self) -> PullAccess:
+        from devloop.clients.docker_config import DockerConfig
         from devloop.deploy.pullsecrets import PullSecrets
         from devloop.publish.logins import Logins
 
-        logins = Logins(self.engine.config, self.environ, self.config.publish.registry)
+        docker = self.engine.config if self.needs_engine else DockerConfig.load(self.environ)
+        logins = Logins(docker, self.environ, self.config.publish.registry)
         return PullSecrets(self.kube, self.environ, name=self.config.name, namespace=self.namespace,
                            secret=self.config.deploy.image_pull_secret, login=logins.for_artifact)
 
@@ -206,6 +252,11 @@ class App:
         return Pipeline(self.config, self.base, self, self.emit)
 
     def analyse(self, artifact: Artifact, cancel: Cancel) -> BuildContext:
+        if self.tools.get(artifact.image) == "kaniko":
+            from devloop.build.kaniko.parts import cloned
+
+            if context := cloned(artifact, self.config, self.environ, cancel):
+                return context
         return analyse(artifact, self.base, self._cache, buildkit=self.config.build.engine == "buildkit", cancel=cancel)
 
     def tag(self, artifact: Artifact, context: BuildContext, arguments: Mapping[str, str]) -> tuple[ImageRef, str]:

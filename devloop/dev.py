@@ -54,7 +54,8 @@ class Session:
         self._queue = queue
         self._port_forward = port_forward
         app.greet("dev")
-        if not app.route.nodes:
+        app.warm = True
+        if app.needs_engine and not app.route.nodes:
             app.engine.ping()
         self._namespaces = frozenset({app.namespace})
         self._pipeline = Pipeline(app.config, app.base, app, self._emit)

@@ -12,12 +12,13 @@ from devloop.cancel import Cancel
 from devloop.cluster import Cluster
 from devloop.config import Loaded
 from devloop.deploy.manifests import Rendered
-from devloop.errors import DevloopError
+from devloop.errors import ConfigError, DevloopError
 from devloop.events import Emit, SessionStarted
 from devloop.model import Manifest
 from devloop.publish.route import Route, Unpublished
 
 if TYPE_CHECKING:
+    from devloop.build.choice import Tool
     from devloop.clients.docker import DockerEngine
     from devloop.clients.duplex import Dialer
     from devloop.clients.kube import Kube
@@ -69,7 +70,7 @@ class LocalApp(App):
     def local(self) -> LocalCluster:
         from devloop.local.cluster import LocalCluster
 
-        local = LocalCluster(self.engine, project=self.config.name, emit=self.emit)
+        local = LocalCluster(self.engine, project=self.config.name, namespace=self.namespace, emit=self.emit)
         self._open.callback(lambda: local.close(keep=self.keep))
         return local
 
@@ -91,6 +92,13 @@ class LocalApp(App):
         self.emit(SessionStarted(command, self.config.name, self.cluster.context, self.namespace, self.cluster.kind, self.cluster.reason))
 
     @cached_property
+    def tools(self) -> Mapping[str, Tool]:
+        if found := next((a.image for a in self.config.build.artifacts if (a.builder or self.config.build.builder) == "kaniko"), ""):
+            raise ConfigError(f"{found} is built by Kaniko, in a cluster, and on the Docker Engine alone there is none",
+                              hint="Leave out --local, or have the Engine build: a profile can say build: {builder: docker}.")
+        return {artifact.image: "docker" for artifact in self.config.build.artifacts}
+
+    @cached_property
     def route(self) -> Route:
         return Route("none", Unpublished(), self.engine)
 
@@ -100,7 +108,7 @@ class LocalApp(App):
 
     @cached_property
     def deployer(self) -> Deployer:
-        return self.local.deployer(self.namespace, super().deployer, strict=self.strict)
+        return self.local.deployer(super().deployer, strict=self.strict)
 
     @property
     def dialer(self) -> Callable[[], Dialer]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from devloop.cancel import Cancel
 from devloop.deploy.deployer import Deployer
@@ -13,10 +13,10 @@ from devloop.model import Manifest, ObjectRef
 
 
 class LocalDeployer:
-    """A `Deployer` before another one. `strict`: what has no effect is an error."""
+    """A `Deployer` before another one. `start` begins to run what is deployed; `strict`: what has no effect is an error."""
 
-    def __init__(self, deployer: Deployer, *, strict: bool) -> None:
-        self._deployer, self._strict = deployer, strict
+    def __init__(self, deployer: Deployer, start: Callable[[Cancel], None], *, strict: bool) -> None:
+        self._deployer, self._start, self._strict = deployer, start, strict
         self._told: set[Finding] = set()
 
     def deploy(self, manifests: Sequence[Manifest], emit: Emit, cancel: Cancel) -> tuple[ObjectRef, ...]:
@@ -29,6 +29,7 @@ class LocalDeployer:
             emit(Notice(f"{_count(new)} no effect on the Docker Engine alone: {told(new)}", level="warning",
                         hint="On a cluster they have; with --strict this is an error."))
             self._told.update(new)
+        self._start(cancel)
         return self._deployer.deploy([manifest for manifest in manifests if not skipped(manifest.ref)], emit, cancel)
 
     def delete(self, emit: Emit, cancel: Cancel, *, volumes: bool = False) -> None:
