@@ -94,6 +94,7 @@ class Listener:
         self._step = self._named(index)
         self._progress.step(instruction.text, index + 1, len(self._instructions))
         self._tail.clear()
+        self._last = ""
         self._emit(StepOutput("build", self._job.artifact.image, self._step))
 
     def _named(self, index: int) -> str:

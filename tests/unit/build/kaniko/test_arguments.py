@@ -1,0 +1,96 @@
+"""The executor's command line says what devloop.yaml does."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from devloop.build.builder import BuildJob
+from devloop.build.kaniko.arguments import arguments, order
+from devloop.build.kaniko.git import git_context
+from devloop.config.models import Artifact, Git, Kaniko
+from devloop.model import ImageRef
+from tests.unit.build.conftest import MakeJob
+
+TARGET = ImageRef("registry.local:5000/acme/hello-web", "1")
+
+
+def flags(job: BuildJob, *, insecure: bool = False, **kaniko: object) -> list[str]:
+    return arguments(job, Kaniko.model_validate(kaniko), TARGET, insecure=insecure)
+
+
+@pytest.fixture
+def made(job: MakeJob) -> BuildJob:
+    return job("FROM busybox AS web\nCOPY . /\n", build_args={"B": "2", "A": "one 'word'"}, target="web", platform="linux/arm64",
+               labels={"team": "a b"})
+
+
+def test_where_to_and_what_from(made: BuildJob) -> None:
+    found = flags(made)
+
+    assert "--context=dir:///kaniko/devloop/context" in found
+    assert "--dockerfile=/kaniko/devloop/context/Dockerfile" in found
+    assert "--destination=registry.local:5000/acme/hello-web:1" in found
+    assert "--digest-file=/dev/termination-log" in found
+    assert not [flag for flag in found if "tar://" in flag or "insecure" in flag or "skip-tls" in flag]
+
+
+def test_the_artifacts_options(made: BuildJob) -> None:
+    found = flags(made)
+
+    assert [flag for flag in found if flag.startswith("--build-arg")] == ["--build-arg=A=one 'word'", "--build-arg=B=2"]
+    assert {"--target=web", "--custom-platform=linux/arm64", "--label=team=a b"} <= set(found)
+
+
+@pytest.mark.parametrize(("cache", "expected"), [
+    ({}, {"--cache=true", "--cache-repo=registry.local:5000/acme/hello-web/cache", "--cache-ttl=336h", "--cache-copy-layers=false"}),
+    ({"repository": "r.io/layers", "ttl": "24h", "copyLayers": True},
+     {"--cache=true", "--cache-repo=r.io/layers", "--cache-ttl=24h", "--cache-copy-layers=true"}),
+    ({"enabled": False}, set()),
+])
+def test_the_cache(made: BuildJob, cache: dict[str, object], expected: set[str]) -> None:
+    assert {flag for flag in flags(made, cache=cache) if flag.startswith("--cache")} == expected
+
+
+def test_registries(made: BuildJob) -> None:
+    found = flags(made, insecure=True, registryMirror=["mirror.gcr.io"], insecureRegistries=["10.0.0.1:5000"], skipTlsVerify=True,
+                  args=["--snapshot-mode=redo"])
+
+    assert {"--registry-mirror=mirror.gcr.io", "--insecure-registry=10.0.0.1:5000", "--insecure-registry=registry.local:5000", "--insecure",
+            "--skip-tls-verify-registry=registry.local:5000", "--skip-tls-verify", "--skip-tls-verify-pull"} <= set(found)
+    assert found[-1] == "--snapshot-mode=redo"
+
+
+def test_a_commit_is_cloned(tmp_path: Path) -> None:
+    artifact = Artifact(image="hello-web")
+    context = git_context(artifact, Git(url="https://github.com/acme/hello.git", ref="main", sub_path="web"), "c0ffee" * 6 + "c0ff")
+    job = BuildJob(artifact, context, ImageRef("hello-web", "1"), {})
+    kaniko = Kaniko.model_validate({"context": {"git": {"url": "https://github.com/acme/hello.git", "ref": "main", "subPath": "web"}}})
+    found = arguments(job, kaniko, TARGET, insecure=False, commit="c0ffee")
+
+    assert found[:3] == ["--context=git://github.com/acme/hello.git#c0ffee", "--context-sub-path=web", "--dockerfile=Dockerfile"]
+    assert not context.depends_on(tmp_path / "Dockerfile")
+
+
+def test_two_commits_are_two_contexts() -> None:
+    git, artifact = Git(url="https://github.com/acme/hello.git"), Artifact(image="hello-web")
+    assert len({git_context(artifact, git, commit).digest for commit in ("a", "b")}) == 2
+
+
+def test_the_order_survives_a_shell(tmp_path: Path, made: BuildJob) -> None:
+    """The executor gets every word as it is, and its environment, proxies in both spellings."""
+    kaniko = Kaniko.model_validate({"env": {"HTTPS_PROXY": "http://p:1", "ODD": "a'b \"c\" $HOME\nd"}, "certificates": "ca"})
+    words = arguments(made, kaniko, TARGET, insecure=False)
+    text = order(words, kaniko).replace("exec /kaniko/executor", "exec python3 -c "
+                                        "'import json,os,sys; print(json.dumps([sys.argv[1:], dict(os.environ)]))'")
+    done = subprocess.run(["sh", "-c", text], capture_output=True, text=True, check=True)
+
+    got, environ = json.loads(done.stdout)
+    assert got == words
+    assert "--build-arg=HTTPS_PROXY" in words
+    assert (environ["HTTPS_PROXY"], environ["https_proxy"], environ["ODD"]) == ("http://p:1", "http://p:1", "a'b \"c\" $HOME\nd")
+    assert environ["SSL_CERT_DIR"].endswith(":/kaniko/certificates")
+    assert environ["DOCKER_CONFIG"] == "/kaniko/.docker/"
