@@ -70,7 +70,7 @@ class LocalApp(App):
     def local(self) -> LocalCluster:
         from devloop.local.cluster import LocalCluster
 
-        local = LocalCluster(self.engine, project=self.config.name, namespace=self.namespace, emit=self.emit)
+        local = LocalCluster(self.engine, project=self.config.name, emit=self.emit)
         self._open.callback(lambda: local.close(keep=self.keep))
         return local
 

@@ -25,17 +25,16 @@ from devloop.model import Object
 
 
 class LocalCluster:
-    """One session's, for project `project`; `namespace` is there from the start. Nothing is asked of the Engine, nor is anything of an
-    earlier session removed, before the first deploy: until then what runs goes on."""
+    """One session's, for project `project`. Nothing is made by the Engine, nor is anything of an earlier session removed, before the
+    first deploy: until then what runs goes on."""
 
-    def __init__(self, engine: DockerEngine, *, project: str, namespace: str, emit: Emit) -> None:
+    def __init__(self, engine: DockerEngine, *, project: str, emit: Emit) -> None:
         self._engine, self._project, self._emit = engine, project, emit
         self._labels = session_labels(project)
         self._opened = ExitStack()
         self._store = Store()
         self._opened.callback(self._store.close)
-        self._store.furnish(namespace, engine.info().platform)
-        self.kube = LocalKube(self._store, self, engine=engine.endpoint.address)
+        self.kube = LocalKube(self._store, self, engine=engine.endpoint.address, platform=engine.info().platform)
         self._opened.callback(self.kube.close)
         self._network = Network(engine, project, self._labels)
         self._kubelet: Kubelet | None = None
