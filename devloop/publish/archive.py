@@ -9,11 +9,15 @@ from __future__ import annotations
 
 import json
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from dataclasses import dataclass
 from typing import IO, Any, Protocol, cast
 
+from devloop.publish.meter import Meter
+
 CHUNK = 4 << 20
+PIECE = 1 << 18
+END = bytes(2 * tarfile.BLOCKSIZE)
 
 
 class Source(Protocol):
@@ -64,3 +68,32 @@ def _digest(name: str) -> str:
 def layers(manifest: Any, diff_ids: list[str]) -> dict[str, str]:
     """The layers' digests by file name, from the archive's ``manifest.json``: its one image has them in the config's order."""
     return dict(zip(manifest[0]["Layers"], diff_ids, strict=True))
+
+
+def without(source: Source, digests: Container[str], dropped: set[str], meter: Meter) -> Iterator[bytes]:
+    """The same archive but for blobs with these digests, which are `dropped`. Only the newer form has its blobs by digest."""
+    with tarfile.open(fileobj=cast(IO[bytes], source), mode="r|", bufsize=1 << 20) as tar:
+        for member in tar:
+            digest = _digest(member.name) if member.name.startswith("blobs/") else ""
+            if digest in digests:
+                dropped.add(digest)
+                continue
+            yield member.tobuf()
+            if member.isreg() and (file := tar.extractfile(member)):
+                meter.expect(member.size)
+                while data := file.read(PIECE):
+                    yield data
+                    meter.add(len(data))
+                yield padding(member.size)
+    yield END
+
+
+def header(name: str, size: int) -> bytes:
+    """What comes before a file in a tar, as `padding` comes after it, and `END` after the last one."""
+    info = tarfile.TarInfo(name)
+    info.size = size
+    return info.tobuf()
+
+
+def padding(size: int) -> bytes:
+    return bytes(-size % tarfile.BLOCKSIZE)

@@ -1,14 +1,15 @@
 """Nodes that are containers of the very Engine that builds, with a containerd in each: kind's and k3d's.
 
-Their command lines save the image to a temporary file and read that into the nodes. Here the Engine's stream goes into the nodes
-directly: no file, no other program to install, no failure that is called a success (k3d #1484).
+Their command lines save the whole image to a temporary file and read that into the nodes, every time. Here the nodes get what they
+lack, without any other program to install, and no failure is called a success (k3d #1484).
 """
 
 from __future__ import annotations
 
 import json
+import tarfile
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from functools import partial
 
@@ -20,10 +21,13 @@ from devloop.clients.process import Captured
 from devloop.clients.tools import last
 from devloop.errors import EngineError, PublishError
 from devloop.events import Emit, Notice
-from devloop.model import BuiltImage
+from devloop.model import BuiltImage, ImageRef
+from devloop.publish.archive import without
 from devloop.publish.built import check_built
 from devloop.publish.meter import Meter
-from devloop.publish.saved import chunks
+from devloop.publish.names import path_of
+from devloop.publish.parcel import Parcel
+from devloop.publish.push import pushed_through
 from devloop.publish.tee import tee
 
 CTR = ("ctr", "-n", "k8s.io")
@@ -53,6 +57,8 @@ class ContainerNodes:
         self._lock = threading.Lock()
         self._containers: dict[str, Container] = {}
         self._told: set[str] = set()
+        self._near = engine.endpoint.local      # whether the Engine, as far as we know, can come to a port of this machine
+        self._sizes: dict[str, int] = {}        # of blobs that nodes have
 
     @property
     def reason(self) -> str:
@@ -99,17 +105,53 @@ class ContainerNodes:
 
     def load(self, nodes: Sequence[str], image: BuiltImage, meter: Meter, cancel: Cancel) -> Mapping[str, str]:
         check_built(self._engine, image)
-        meter.expect(int(self._engine.image(image.image_id).get("Size", 0)))
+        if self._near and (complaints := self._load_missing(nodes, image, meter, cancel)) is not None:
+            return complaints
+        self._near = False
+        there, dropped = self._common(nodes, cancel), set[str]()
+        try:
+            with save(self._engine, str(image.ref), cancel) as stream:
+                return self._import(nodes, without(stream, there, dropped, meter), dropped, cancel)
+        except tarfile.TarError as error:
+            raise PublishError(f"the Docker Engine's archive of {image.ref} cannot be read: {error}",
+                               hint="Does 'docker save' of this image work?") from error
+
+    def _load_missing(self, nodes: Sequence[str], image: BuiltImage, meter: Meter, cancel: Cancel) -> Mapping[str, str] | None:
+        """Load what the Engine sends when it is told what is there. None: it does not see our ports, and can only export all."""
+        with Parcel(partial(self._size, nodes[0], self._common(nodes, cancel))) as parcel:
+            name = ImageRef(path_of(image.ref.repository), image.ref.tag)
+            if not pushed_through(self._engine, image.image_id, name, meter, cancel, place=parcel):
+                return None
+            return self._import(nodes, parcel.archive(f"{image.ref.canonical}:{image.ref.tag}"), parcel.needed, cancel)
+
+    def _import(self, nodes: Sequence[str], tar: Iterable[bytes], needed: Set[str], cancel: Cancel) -> Mapping[str, str]:
+        """Import the archive; the complaints by node. `needed`: blobs that a node must have then; the import itself does not mind."""
         complaints: dict[str, str] = {}
 
         def into(node: str, tar: Iterable[bytes]) -> None:
             done = self._run(node, IMPORT, cancel, tar)
             if done.code:
                 complaints[node] = f"'docker exec {node} {' '.join(IMPORT)}' ended with exit code {done.code}: {last(done.errors)}"
+            elif needed and (lacking := needed - self._stored(node, cancel)):
+                complaints[node] = f"the import is called a success, but {len(lacking)} parts of the image are not there"
 
-        with save(self._engine, str(image.ref), cancel) as stream:
-            tee(chunks(stream, meter), [partial(into, node) for node in nodes], "load")
+        tee(tar, [partial(into, node) for node in nodes], "load")
         return complaints
+
+    def _stored(self, node: str, cancel: Cancel) -> frozenset[str]:
+        """The digests of all that the node's containerd has."""
+        return frozenset(self._run(node, (*CTR, "content", "ls", "-q"), cancel).output.split())
+
+    def _common(self, nodes: Sequence[str], cancel: Cancel) -> frozenset[str]:
+        return frozenset.intersection(*(self._stored(node, cancel) for node in nodes))
+
+    def _size(self, node: str, there: frozenset[str], digest: str, cancel: Cancel) -> int | None:
+        if digest not in there:
+            return None
+        if not self._sizes.get(digest):      # `ctr content ls` rounds it
+            counted = self._run(node, ("sh", "-c", f"{' '.join(CTR)} content get {digest} | wc -c"), cancel).output.strip()
+            self._sizes[digest] = int(counted) if counted.isdigit() else 0
+        return self._sizes[digest] or None
 
     def hint(self, complaint: str) -> str:
         if "no space left" in complaint:

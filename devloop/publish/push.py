@@ -9,9 +9,27 @@ from typing import Any
 from devloop.cancel import Cancel
 from devloop.clients.docker import DockerEngine, Message
 from devloop.clients.docker_images import push
-from devloop.errors import EngineError, PublishError
+from devloop.errors import Cancelled, EngineError, PublishError
 from devloop.model import ImageRef
+from devloop.publish.door import Door, Place
 from devloop.publish.meter import Meter
+
+
+def pushed_through(engine: DockerEngine, image_id: str, name: ImageRef, meter: Meter, cancel: Cancel, *, place: Place) -> str:
+    """Have the Engine push the image to `place` as `name`, through a door on this machine.
+
+    The digest of its manifest; empty where the Engine does not find that door. Raises what the place does, too.
+    """
+    try:
+        with Door(place, name.repository, cancel) as door:
+            return pushed(engine, image_id, ImageRef(f"{door.address}/{name.repository}", name.tag), meter, door.cancel)
+    except (EngineError, Cancelled) as error:
+        cancel.check()
+        if door.failed:
+            raise door.failed from error
+        if door.reached:
+            raise PublishError(f"the Docker Engine cannot push {name}: {error.message}") from error
+        return ""      # it is in a virtual machine, or a network namespace of its own
 
 
 class Interrupted(Exception):

@@ -21,12 +21,11 @@ from devloop.clients.docker import DockerEngine
 from devloop.clients.docker_images import save
 from devloop.clients.registry import OCI_MANIFEST, Registry
 from devloop.clients.registry_upload import UploadLost
-from devloop.errors import Cancelled, EngineError, PublishError
+from devloop.errors import PublishError
 from devloop.model import ImageRef
 from devloop.publish.blobs import Blobs
-from devloop.publish.door import Door
 from devloop.publish.meter import Meter
-from devloop.publish.push import pushed
+from devloop.publish.push import pushed_through
 from devloop.publish.repository import Repository
 from devloop.publish.transfer import Transfer
 
@@ -84,20 +83,11 @@ class Uploader:
         new = layers - self._pushed
         self._blobs.take(new, cancel)
         try:
-            with Door(place, name.repository, cancel) as door:
-                target = ImageRef(f"{door.address}/{name.repository}", name.tag)
-                digest = pushed(self._engine, details["Id"], target, meter, door.cancel)
-        except (EngineError, Cancelled) as error:
-            cancel.check()
-            if door.failed:
-                raise door.failed from error
-            if not door.reached:      # it is in a virtual machine, or a network namespace of its own
-                self._near = False
-                return ""
-            raise PublishError(f"the Docker Engine cannot push {name}: {error.message}") from error
+            digest = pushed_through(self._engine, details["Id"], name, meter, cancel, place=place)
         finally:
             self._blobs.give(new)
-        self._pushed |= layers
+        self._near = bool(digest)
+        self._pushed |= layers if digest else frozenset()
         return digest
 
     def _exported(self, details: dict[str, Any], place: Repository, tag: str, meter: Meter, cancel: Cancel) -> str:

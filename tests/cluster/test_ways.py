@@ -10,7 +10,7 @@ import docker
 import pytest
 from project import Project
 from standins.disguise import disguise
-from standins.nodes import Nodes, build_image
+from standins.nodes import Nodes, build_node_image
 from standins.profiles import Profile
 
 from devloop.clients.kube import Kube
@@ -98,7 +98,7 @@ def test_images_are_built_on_minikubes_nodes(project: Project, kubeconfig: str, 
 
 def test_kinds_nodes_are_loaded_and_a_load_that_fails_is_retried_by_the_next_save(project: Project, kubeconfig: str, kube: Kube,
                                                                                     docker_api: docker.APIClient) -> None:
-    build_image(docker_api)
+    build_node_image(docker_api)
     nodes = Nodes(docker_api, "kind", project.image, 2)
     try:
         disguise(project, kubeconfig, f"kind-{project.image}")

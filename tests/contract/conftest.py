@@ -11,8 +11,8 @@ from pathlib import Path
 
 import docker
 import pytest
-from cluster.conftest import docker_api, kube, kubeconfig  # noqa: F401  fixtures
-from standins.nodes import Nodes, build_image
+from cluster.conftest import build_image, docker_api, kube, kubeconfig  # noqa: F401  fixtures
+from standins.nodes import Nodes, build_node_image
 
 from devloop.clients.docker import DockerEngine
 from devloop.model import BuiltImage, ImageRef
@@ -69,7 +69,7 @@ def image(docker_api: docker.APIClient) -> Iterator[BuiltImage]:  # noqa: F811
 def node_image(kubeconfig: str) -> None:  # noqa: F811
     api = docker.APIClient(base_url=os.environ.get("DOCKER_HOST"), version="auto")
     try:
-        build_image(api)
+        build_node_image(api)
     finally:
         api.close()
 

@@ -2,22 +2,34 @@
 
 from __future__ import annotations
 
+import hashlib
+import io
+import json
+import os
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import docker
 import pytest
+from cluster.registries import Build
 from standins.nodes import Nodes
 
 from devloop.cancel import Cancel
 from devloop.clients.docker import DockerEngine
+from devloop.clients.docker_containers import execute, labelled
 from devloop.clients.kube import Kube
+from devloop.clients.registry import OCI_MANIFEST
 from devloop.errors import Cancelled, PublishError
 from devloop.events import Event, Notice, StepFinished
 from devloop.model import BuiltImage, ImageRef, PublishedImage
 from devloop.publish import k3d, kind
+from devloop.publish.archive import without
+from devloop.publish.containers import IMPORT
 from devloop.publish.loading import LoadedNodes
+from devloop.publish.meter import Meter
+from devloop.publish.parcel import Parcel
 
 pytestmark = pytest.mark.cluster
 BOTH = pytest.mark.parametrize("tool", ["kind", "k3d"])
@@ -27,6 +39,12 @@ Make = Callable[[str, int], Nodes]
 
 def route(tool: str, engine: DockerEngine, kube: Kube, nodes: Nodes) -> LoadedNodes:
     return {"kind": kind, "k3d": k3d}[tool].publisher(engine, kube, nodes.cluster)
+
+
+def publish(way: LoadedNodes, image: BuiltImage) -> list[Event]:
+    events: list[Event] = []
+    way.publish(image, events.append, Cancel())
+    return events
 
 
 def finished(events: list[Event]) -> list[bool]:
@@ -53,6 +71,64 @@ def test_a_node_that_lacks_it_gets_it_again(make_nodes: Make, engine: DockerEngi
     way.publish(image, events.append, Cancel())
     assert f"docker.io/library/{image.ref}" in nodes.images(nodes.names[1])
     assert finished(events) == [False, False]
+
+
+def test_of_a_300_mb_image_with_a_change_of_1_mb_a_node_gets_1_mb(make_nodes: Make, engine: DockerEngine, kube: Kube,
+                                                                    build_image: Build) -> None:
+    base = build_image("big", run="RUN dd if=/dev/urandom of=/big bs=1M count=300 2>/dev/null\n")
+    one, other = (build_image("hello-web", os.urandom(1_000_000), base=str(base.ref)) for _ in range(2))
+    nodes = make_nodes("kind", 1)
+    nodes.break_(nodes.names[0], "cat >/got; wc -c </got >>/sizes; exec </got")
+    for image in (one, other):      # what a session before had sent is found, too
+        assert not finished(publish(route("kind", engine, kube, nodes), image))[0]
+    _, sizes = nodes.run(nodes.names[0], "cat", "/sizes")
+    first, second = map(int, sizes.split())
+    assert 314_500_000 < first < 320_000_000
+    assert 1_000_000 < second < 1_030_000
+    assert finished(publish(route("kind", engine, kube, nodes), other))[0]
+
+
+def test_nodes_that_differ_have_the_same_in_the_end(make_nodes: Make, engine: DockerEngine, kube: Kube, build_image: Build) -> None:
+    base = build_image("base", os.urandom(100_000))
+    image = build_image("hello-web", os.urandom(100_000), base=str(base.ref))
+    nodes = make_nodes("k3d", 2)
+    nodes.stop(nodes.names[1])
+    publish(route("k3d", engine, kube, nodes), base)
+    nodes.start(nodes.names[1])
+    publish(route("k3d", engine, kube, nodes), image)
+    full = f"{image.ref.canonical}:{image.ref.tag}"
+    for name in nodes.names:
+        assert full in nodes.images(name)
+        assert nodes.run(name, "/usr/bin/ctr", "-n", "k8s.io", "images", "export", "/dev/null", full)[0] == 0
+
+
+@pytest.mark.parametrize("kept", [False, True])
+def test_what_an_archive_lacks_a_containerd_finds_in_its_own_store(make_nodes: Make, engine: DockerEngine, kept: bool) -> None:
+    """For Engines that do not see our ports, and export each blob under its digest."""
+    nodes = make_nodes("kind", 1)
+    node = next(each for each in labelled(engine, f"io.x-k8s.kind.cluster={nodes.cluster}") if each.name == nodes.names[0])
+    layer, meter, dropped = os.urandom(500_000), Meter("web", print), set[str]()
+    whole = layout(layer, "docker.io/library/web:1")
+    run = partial(execute, engine, node, cancel=Cancel())
+    if kept:
+        assert run(argv=IMPORT, stdin=[whole]).code == 0
+    there = run(argv=("ctr", "-n", "k8s.io", "content", "ls", "-q")).output.split()
+    parts = list(without(io.BytesIO(layout(layer, "docker.io/library/web:2")), there, dropped, meter))
+    assert run(argv=IMPORT, stdin=parts).code == 0
+    assert (len(dropped), sum(map(len, parts)) < 100_000) == ((3, True) if kept else (0, False))
+    assert run(argv=("ctr", "-n", "k8s.io", "images", "export", "/dev/null", "docker.io/library/web:2")).code == 0
+
+
+def layout(layer: bytes, name: str) -> bytes:
+    """An image of one layer, as Engines from 25 on export it."""
+    with Parcel(lambda digest, cancel: None) as parcel:
+        described = []
+        for body in (json.dumps({"os": "linux", "architecture": "amd64", "rootfs": {"type": "layers", "diff_ids": []}}).encode(), layer):
+            described.append({"digest": f"sha256:{hashlib.sha256(body).hexdigest()}", "size": len(body), "mediaType": "application/x"})
+            parcel.upload(Cancel()).finish(str(described[-1]["digest"]), body)
+        manifest = {"schemaVersion": 2, "mediaType": OCI_MANIFEST, "config": described[0], "layers": described[1:]}
+        parcel.put_manifest("1", OCI_MANIFEST, json.dumps(manifest).encode(), Cancel())
+        return b"".join(parcel.archive(name))
 
 
 def test_another_image_of_that_name_gives_way(make_nodes: Make, engine: DockerEngine, kube: Kube, image: BuiltImage,
@@ -85,7 +161,7 @@ def test_a_load_that_claims_success_is_not_believed(make_nodes: Make, engine: Do
     nodes.break_(nodes.names[0], "exec cat >/dev/null")
     way = route("kind", engine, kube, nodes)
     way._loader.patience = 0.3      # type: ignore[misc]
-    with pytest.raises(PublishError, match="it has no such image"):
+    with pytest.raises(PublishError, match="the import is called a success, but 3 parts of the image are not there"):
         way.publish(image, print, Cancel())
 
 

@@ -62,12 +62,17 @@ class Nodes:
     def stop(self, name: str) -> None:
         self._api.stop(name, timeout=0)
 
+    def start(self, name: str) -> None:
+        """After `stop`."""
+        self._api.start(name)
+        self._await(name)
+
     def close(self) -> None:
         for name in self._all:
             self._api.remove_container(name, v=True, force=True)
 
 
-def build_image(api: docker.APIClient) -> None:
+def build_node_image(api: docker.APIClient) -> None:
     """The nodes' image: busybox with this machine's containerd in it."""
     programs = [shutil.which(name) for name in ("containerd", "ctr")]
     if None in programs:
