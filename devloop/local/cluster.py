@@ -19,7 +19,7 @@ from devloop.local.deployer import LocalDeployer
 from devloop.local.kube import LocalKube
 from devloop.local.network import Ingresses, Network, Services
 from devloop.local.pods.kubelet import Kubelet
-from devloop.local.pods.owner import session_labels, take_over
+from devloop.local.pods.owner import purge, session_labels, take_over
 from devloop.local.store import Store
 from devloop.model import Object
 
@@ -62,7 +62,15 @@ class LocalCluster:
 
     def deployer(self, deployer: Deployer, *, strict: bool) -> Deployer:
         """`deployer`, after `start`, with what has no effect here told; an error where it is `strict`."""
-        return LocalDeployer(deployer, self.start, strict=strict)
+        return LocalDeployer(deployer, self, strict=strict)
+
+    @property
+    def started(self) -> bool:
+        return self._kubelet is not None
+
+    def purge(self, *, volumes: bool) -> tuple[list[str], list[str]]:
+        """Remove what any session has left of the project; returns its pods and its claims, each as NAMESPACE/NAME."""
+        return purge(EngineContainers(self._engine), self._project, volumes=volumes)
 
     def dialer(self) -> Dialer:
         """Connects forwards to pods."""

@@ -2,21 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from typing import Protocol
 
 from devloop.cancel import Cancel
 from devloop.deploy.deployer import Deployer
 from devloop.errors import DeployError
-from devloop.events import Emit, Notice
+from devloop.events import Emit, Notice, ObjectApplied
 from devloop.local.unsupported import Finding, skipped, told, unsupported
 from devloop.model import Manifest, ObjectRef
 
 
-class LocalDeployer:
-    """A `Deployer` before another one. `start` begins to run what is deployed; `strict`: what has no effect is an error."""
+class Target(Protocol):
+    """Where a `LocalDeployer` deploys to."""
 
-    def __init__(self, deployer: Deployer, start: Callable[[Cancel], None], *, strict: bool) -> None:
-        self._deployer, self._start, self._strict = deployer, start, strict
+    @property
+    def started(self) -> bool: ...
+
+    def start(self, cancel: Cancel) -> None:
+        """Begin to run what is deployed."""
+        ...
+
+    def purge(self, *, volumes: bool) -> tuple[list[str], list[str]]:
+        """Remove what an earlier session has left running; returns its pods and its claims, each as NAMESPACE/NAME."""
+        ...
+
+
+class LocalDeployer:
+    """A `Deployer` before another one. `strict`: what has no effect is an error."""
+
+    def __init__(self, deployer: Deployer, target: Target, *, strict: bool) -> None:
+        self._deployer, self._target, self._strict = deployer, target, strict
         self._told: set[Finding] = set()
 
     def deploy(self, manifests: Sequence[Manifest], emit: Emit, cancel: Cancel) -> tuple[ObjectRef, ...]:
@@ -29,12 +45,21 @@ class LocalDeployer:
             emit(Notice(f"{_count(new)} no effect on the Docker Engine alone: {told(new)}", level="warning",
                         hint="On a cluster they have; with --strict this is an error."))
             self._told.update(new)
-        self._start(cancel)
+        self._target.start(cancel)
         return self._deployer.deploy([manifest for manifest in manifests if not skipped(manifest.ref)], emit, cancel)
 
     def delete(self, emit: Emit, cancel: Cancel, *, volumes: bool = False) -> None:
-        """See `Deployer`."""
-        self._deployer.delete(emit, cancel, volumes=volumes)
+        """See `Deployer`. What another session has left has no objects any more: it is removed at once."""
+        if self._target.started:
+            self._deployer.delete(emit, cancel, volumes=volumes)
+            return
+        pods, claims = self._target.purge(volumes=volumes)
+        for kind, found, gone in (("pod", pods, True), ("persistentvolumeclaim", claims, volumes)):
+            for namespace, _, name in (each.partition("/") for each in found):
+                if gone:
+                    emit(ObjectApplied("deleted", f"{kind}/{name}", namespace))
+                else:
+                    emit(Notice(f"{kind}/{name} stays, with its data", hint="To remove it: devloop delete --local --volumes"))
 
 
 def _count(findings: Sequence[Finding]) -> str:

@@ -11,7 +11,7 @@ from devloop.local.network.network import ROLE
 from devloop.local.pods.fields import Facts
 from devloop.local.pods.images import Images
 from devloop.local.pods.messages import MessageFiles
-from devloop.local.pods.owner import POD
+from devloop.local.pods.owner import POD, POD_NAME
 from devloop.local.pods.sandboxes import Sandboxes
 from devloop.local.store import Store
 from devloop.model import Object
@@ -52,4 +52,5 @@ class Node:
 
     def pod_labels(self, pod: Object, role: str) -> dict[str, str]:
         """Of what is made for a pod. `role`: which part of it."""
-        return {**self.labels, POD: pod["metadata"]["uid"], ROLE: role}
+        meta = pod["metadata"]
+        return {**self.labels, POD: meta["uid"], POD_NAME: f"{meta['namespace']}/{meta['name']}", ROLE: role}

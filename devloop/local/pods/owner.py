@@ -17,6 +17,7 @@ PROJECT = "devloop.dev/name"
 OWNER = "devloop.dev/owner"        # HOST/PID/when that process began
 CLAIM = "devloop.dev/claim"        # of volumes that survive: NAMESPACE/NAME
 POD = "devloop.dev/pod"            # its uid
+POD_NAME = "devloop.dev/pod-name"  # NAMESPACE/NAME
 AT_ONCE = 8                        # removals at a time
 
 
@@ -90,13 +91,16 @@ def remove_session(containers: EngineContainers, labels: Mapping[str, str]) -> N
     _remove(containers, every, containers.labelled(every))
 
 
-def purge(containers: EngineContainers, project: str, *, volumes: bool) -> None:
-    """Everything of a project, whoever made it; with `volumes` those of its claims, too."""
+def purge(containers: EngineContainers, project: str, *, volumes: bool) -> tuple[list[str], list[str]]:
+    """Everything of a project, whoever made it; with `volumes` those of its claims, too. Returns the pods and the claims that there
+    were, each as NAMESPACE/NAME."""
     labels = [f"{PROJECT}={project}", OWNER]
-    _remove(containers, labels, containers.labelled(labels))
-    if volumes:
-        for volume in containers.labelled_volumes([f"{PROJECT}={project}", CLAIM]):
-            containers.remove_volume(volume["Name"])
+    found = containers.labelled(labels)
+    _remove(containers, labels, found)
+    claims = containers.labelled_volumes([f"{PROJECT}={project}", CLAIM])
+    for volume in claims if volumes else ():
+        containers.remove_volume(volume["Name"])
+    return sorted({each["Labels"][POD_NAME] for each in found if POD_NAME in each["Labels"]}), sorted(v["Labels"][CLAIM] for v in claims)
 
 
 def _remove(containers: EngineContainers, labels: list[str], found: Iterable[Object]) -> None:
