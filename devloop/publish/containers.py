@@ -9,9 +9,10 @@ from __future__ import annotations
 import json
 import tarfile
 import threading
-from collections.abc import Iterable, Mapping, Sequence, Set
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 
 from devloop.cancel import Cancel
 from devloop.clients.docker import DockerEngine
@@ -39,12 +40,19 @@ IMPORT = (*CTR, "images", "import", "--no-unpack", "-")
 
 @dataclass(frozen=True)
 class Maker:
-    """A tool that makes clusters of containers: its labels for the cluster and for a node's role, and the roles that run pods."""
+    """A tool that makes clusters of containers: its labels for the cluster and for a node's role, and the roles that run pods.
+
+    `command`: its own that loads images, which is `load` (an image's tar, the cluster, the environment; what was complained about);
+    `hint`: what to do where that fails.
+    """
 
     tool: str
     cluster: str
     role: str
     roles: Sequence[str]
+    command: str
+    load: Callable[[Path, str, Mapping[str, str], Cancel], str]
+    hint: str
 
 
 class ContainerNodes:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from devloop.cancel import Cancel
 from devloop.clients.docker import DockerEngine
@@ -165,12 +165,10 @@ class Router:
         self._opened.callback(publisher.close)
         return Route("registry", publisher, self._engine)
 
-    def _loaded(self, tool: str, name: str) -> Route:
-        from devloop.publish import k3d, kind
+    def _loaded(self, tool: Literal["kind", "k3d"], name: str) -> Route:
+        from devloop.publish.makers import publisher
 
-        if tool == "kind":
-            return Route("kind", kind.publisher(self._engine, self._kube, name), self._engine)
-        return Route("k3d", k3d.publisher(self._engine, self._kube, name), self._engine)
+        return Route(tool, publisher(tool, self._engine, self._kube, name), self._engine)
 
     def _shared(self, mode: PublishMode, engine: DockerEngine, why: str) -> Route:
         return Route(mode, SharedEngine(engine, self._kube, self._cluster.kind, why=why), engine)

@@ -16,7 +16,7 @@ from devloop.clients.docker import DockerEngine
 from devloop.clients.kube import Kube
 from devloop.errors import PublishError
 from devloop.model import BuiltImage
-from devloop.publish.kind import publisher
+from devloop.publish.makers import publisher
 from devloop.publish.meter import Meter
 from devloop.publish.saved import saved
 
@@ -80,7 +80,7 @@ def test_nodes_in_another_engine_are_loaded_by_kind_and_proven_by_their_kubelets
         environ: Mapping[str, str], kube: Kube, image: BuiltImage, docker_api: docker.APIClient) -> None:
     engine = DockerEngine(environ)
     try:
-        route = publisher(engine, kube, "elsewhere")
+        route = publisher("kind", engine, kube, "elsewhere")
         assert "'kind load'" in route.reason
         with pytest.raises(PublishError, match=r'did not get into node .* exit code 1: ERROR: no nodes found for .*"elsewhere"'):
             route.publish(image, print, Cancel())

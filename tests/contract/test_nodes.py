@@ -24,10 +24,10 @@ from devloop.clients.registry import OCI_MANIFEST
 from devloop.errors import Cancelled, PublishError
 from devloop.events import Event, Notice, StepFinished
 from devloop.model import BuiltImage, ImageRef, PublishedImage
-from devloop.publish import k3d, kind
 from devloop.publish.archive import without
 from devloop.publish.containers import IMPORT
 from devloop.publish.loading import LoadedNodes
+from devloop.publish.makers import publisher
 from devloop.publish.meter import Meter
 from devloop.publish.parcel import Parcel
 
@@ -38,7 +38,7 @@ Make = Callable[[str, int], Nodes]
 
 
 def route(tool: str, engine: DockerEngine, kube: Kube, nodes: Nodes) -> LoadedNodes:
-    return {"kind": kind, "k3d": k3d}[tool].publisher(engine, kube, nodes.cluster)
+    return publisher(tool, engine, kube, nodes.cluster)
 
 
 def publish(way: LoadedNodes, image: BuiltImage) -> list[Event]:
