@@ -26,6 +26,8 @@ from devloop.deploy.rights import denied, needed
 from devloop.errors import ApiError, Cancelled, DeployError, DevloopError
 from devloop.events import Checked
 from devloop.interrupt import interruptible
+from devloop.local.unsupported import told, unsupported
+from devloop.local_app import LocalApp
 from devloop.model import ImageRef
 from devloop.publish.logins import Logins
 from devloop.publish.names import renamed
@@ -54,7 +56,9 @@ class Doctor:
         docker = self._check("docker", self._docker)
         if docker:
             self._check("buildx", self._buildx)
-        if self._check("context", self._context) and self._check("cluster", self._cluster):
+        if docker and isinstance(self._app, LocalApp):
+            self._check("manifests", self._manifests)
+        elif self._check("context", self._context) and self._check("cluster", self._cluster):
             self._check("rights", self._rights)
             if docker and self._check("route", lambda: self._app.route.reason):
                 self._check("images", self._probe)
@@ -107,6 +111,11 @@ class Doctor:
     def _cluster(self) -> str:
         version = self._app.kube.request("GET", "/version", cancel=self._cancel)["gitVersion"]
         return f"Kubernetes {version} at {self._app.kube.server}"
+
+    def _manifests(self) -> str:
+        app = self._app
+        found = unsupported(ManifestSet(app.config.deploy.manifests, app.base).load())
+        return f"without effect on the Docker Engine alone: {told(found)}" if found else "all of it has its effect on the Docker Engine alone"
 
     def _rights(self) -> str:
         app = self._app
