@@ -115,7 +115,7 @@ class Doctor:
     def _manifests(self) -> str:
         app = self._app
         found = unsupported(ManifestSet(app.config.deploy.manifests, app.base).load())
-        return f"without effect on the Docker Engine alone: {told(found)}" if found else "all of it has its effect on the Docker Engine alone"
+        return f"without effect on the Docker Engine alone: {told(found)}" if found else "all of it has its effect on the Docker Engine"
 
     def _rights(self) -> str:
         app = self._app
