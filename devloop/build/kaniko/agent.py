@@ -30,7 +30,7 @@ AGENT = f"{HOME}/agent"
 LOGINS = "/kaniko/.docker"
 CERTIFICATES = "/kaniko/certificates"
 DIGEST = "/dev/termination-log"     # where Kubernetes looks for what a container has to tell at its end
-PATIENCE = 60     # seconds of devloop's silence until a pod ends by itself
+PATIENCE = 45     # seconds of devloop's silence until a pod ends by itself
 
 _APPLETS = ("sh", "awk", "cat", "chmod", "chown", "cpio", "cut", "date", "dd", "find", "gzip", "mkdir", "mv", "rm", "sed", "sha256sum",
             "sleep", "sort", "stat", "tar", "touch", "tr", "uniq", "xargs")

@@ -19,7 +19,7 @@ from devloop.errors import DevloopError
 
 PIECE = 1 << 16        # bytes that the agent takes at once; so much has to go out before a cancel is noticed
 BEAT = 10.0            # seconds between two signs of life
-SILENCE = 60.0         # seconds without one of the agent's: the connection is dead, though nothing has told us
+SILENCE = 40.0         # seconds without one of the agent's: the connection is dead, though nothing has told us
 
 
 class LinkLost(Exception):

@@ -13,7 +13,7 @@ MANAGED_BY, BUILDER, PROJECT, ARTIFACT = ("app.kubernetes.io/managed-by", "devlo
                                           "devloop.dev/artifact")
 CONTAINER = "executor"
 HELPER = "helper"
-KEPT = 30               # seconds for which a Job that has ended is kept
+KEPT = 10               # seconds for which a Job that has ended is kept
 START = 600             # seconds that a pod may take to start, besides the build's own time
 WARM = 12 * 3600        # seconds after which a warm pod ends, whatever happens
 CAPABILITIES = ("CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "KILL", "MKNOD", "SETFCAP", "SETGID", "SETUID", "SYS_CHROOT")

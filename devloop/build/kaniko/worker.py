@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -13,13 +14,14 @@ from devloop.cancel import Cancel
 from devloop.clients.kube import Kube, Resource
 from devloop.context import BuildContext, ContextChanged, ContextFile
 from devloop.deploy.causes.diagnosis import Diagnosis
-from devloop.errors import ApiError, DevloopError
+from devloop.errors import ApiError, DevloopError, UnreachableError
 from devloop.model import Object
 from devloop.pods import assigned, finished
 
 JOBS = Resource("batch/v1", "Job", "jobs", True)
 AGAIN = 0.1            # seconds until a container that does not run yet is tried again: its status is late by up to a second
 LOOK = 1.0             # seconds until a pod is looked at again, with no news of it
+UNREACHABLE = 15.0     # seconds for which the API server may be away
 DELETE_TIMEOUT = 5.0
 
 
@@ -76,6 +78,7 @@ class Worker:
         self._known = True                # whether it is that for sure
         self._used = False                # something was built since it was clean
         self._cleaning = False            # it was told to clean itself
+        self._unreachable = 0.0           # since when
         self.began = False                # a build was begun in it, at any time
 
     # --- from nothing to a link
@@ -105,9 +108,15 @@ class Worker:
         try:
             link = Link(self._kube, self._namespace, pod["metadata"]["name"], cancel)
         except ApiError as error:
-            if error.status in (401, 403):
+            if error.status == 403:
                 raise
             return False
+        except UnreachableError:
+            self._unreachable = self._unreachable or time.monotonic()
+            if time.monotonic() - self._unreachable > UNREACHABLE:
+                raise
+            return False
+        self._unreachable = 0.0
         try:
             self._known = self._known and link.reply(cancel) == ["hello", proof(self._tree)]
         except LinkLost:
