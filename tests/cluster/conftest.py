@@ -27,6 +27,7 @@ from tests.cluster.workloads import await_service_account
 
 HERE = Path(__file__).parent
 TRIES = 600   # of 50 ms
+KANIKO = "devloop-test-kaniko:1"      # of tests/standins/kaniko, made by `up`
 
 
 @pytest.fixture(scope="session")
@@ -88,7 +89,7 @@ def docker_api(kubeconfig: str) -> Iterator[docker.APIClient]:
 @pytest.fixture(scope="session")
 def kaniko_image(kubeconfig: str) -> str:
     """An executor's image that the cluster's node has: the stand-in, or the one that DEVLOOP_TEST_KANIKO_IMAGE names."""
-    return os.environ.get("DEVLOOP_TEST_KANIKO_IMAGE", "devloop-test-kaniko:1")
+    return os.environ.get("DEVLOOP_TEST_KANIKO_IMAGE", KANIKO)
 
 
 @pytest.fixture

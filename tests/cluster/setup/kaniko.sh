@@ -7,8 +7,9 @@ KANIKO_SOURCE=$PWD/../../standins/kaniko
 kaniko() {
   local sources; sources=$(cd "$KANIKO_SOURCE" && cat executor ./*.py "$OLDPWD/kaniko.sh" | sha256sum | cut -c1-16)
   engine_api "/images/$KANIKO/json" 2>/dev/null | grep -q "\"sources\":\"$sources\"" && return
-  local tools=$CACHE/kaniko-tools.tar root; root=$(mktemp -d)
-  [ -s "$tools" ] || kaniko_tools "$tools"
+  local tools root; root=$(mktemp -d)
+  tools=$CACHE/kaniko-tools-$(sha256sum kaniko.sh | cut -c1-16).tar
+  [ -s "$tools" ] || { rm -f "$CACHE"/kaniko-tools*; kaniko_tools "$tools"; }
   tar -C "$root" -xf "$tools"
   mkdir "$root/kaniko/lib/kaniko"
   cp "$KANIKO_SOURCE"/*.py "$root/kaniko/lib/kaniko/"
@@ -28,8 +29,9 @@ kaniko_tools() {
   chmod 777 "$root/kaniko"
   echo 'hosts: files dns' >"$root/etc/nsswitch.conf"
   cp /etc/ssl/certs/ca-certificates.crt "$root/kaniko/ssl/certs/"
-  tar -C /usr/lib --exclude='*/test' --exclude='*/idlelib' --exclude='*/tkinter' --exclude='*/ensurepip' --exclude='*/lib2to3' \
-    --exclude='*/pydoc_data' --exclude='*/config-3*' --exclude='*/_test*.so' -c "$version" | tar -C "$root/kaniko/python/lib" -x
+  for program in test idlelib tkinter ensurepip lib2to3 pydoc_data distutils unittest asyncio xml sqlite3 config-3\*; do
+    echo "$version/$program"
+  done | tar -C /usr/lib -X - -c "$version" | tar -C "$root/kaniko/python/lib" -x
   cp "/usr/bin/$version" "$root/kaniko/python/bin/python3"
   cp /usr/bin/git /usr/lib/git-core/git-remote-https "$root/kaniko/git/"
   ln "$root/kaniko/git/git-remote-https" "$root/kaniko/git/git-remote-http"
