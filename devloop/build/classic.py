@@ -44,7 +44,10 @@ def _query(engine: DockerEngine, job: BuildJob) -> dict[str, str]:
     query = {"version": "1", "t": str(job.ref), "dockerfile": job.context.dockerfile_name, "rm": "1", "forcerm": "1",
              "target": docker.target, "platform": docker.platform, "networkmode": docker.network,
              "buildargs": json.dumps(arguments) if arguments else "", "labels": json.dumps(docker.labels) if docker.labels else "",
-             "cachefrom": json.dumps(docker.cache_from) if docker.cache_from else ""}
+             "cachefrom": json.dumps(docker.cache_from) if docker.cache_from else "",
+             # for what is built of nothing the Engine goes through all images that it has, and fails where one is removed meanwhile
+             # (moby's image/cache: "unable to find image"); and the same content is found by its tag
+             "nocache": "" if base_images(job.context.instructions, job.build_args) else "1"}
     return {key: value for key, value in query.items() if value}
 
 

@@ -10,6 +10,7 @@ from devloop.cancel import Cancel
 from devloop.clients.docker_auth import Credentials, key
 from devloop.errors import UnreachableError
 from devloop.events import Emit, Notice
+from devloop.model import Object
 
 Login = Callable[[str, Cancel], Credentials | None]
 """A registry's host (empty: Docker Hub): the login to it on this machine."""
@@ -32,6 +33,14 @@ def docker_config(hosts: Iterable[str], login: Login, needed: str, emit: Emit, c
         if known:
             auths[key(host)] = _entry(known)
     return json.dumps({"auths": auths}).encode()
+
+
+def of_secret(secret: Object) -> list[str]:
+    """The registries that a Secret of type kubernetes.io/dockerconfigjson has logins to, as docker names them."""
+    try:
+        return sorted(json.loads(base64.b64decode(secret["data"][".dockerconfigjson"]))["auths"])
+    except (KeyError, ValueError, TypeError):
+        return []
 
 
 def _entry(known: Credentials) -> Mapping[str, str]:

@@ -18,7 +18,7 @@ from devloop.model import ImageRef, PublishedImage
 
 EXAMPLE = Path(__file__).parents[3] / "examples" / "hello-dotnet"
 CI = {"REGISTRY": "ghcr.io/acme", "KUBE_CONTEXT": "staging"}
-PROFILES = ["minikube", "minikube-multinode", "ci", "hot"]
+PROFILES = ["minikube", "minikube-multinode", "ci", "kaniko", "hot"]
 SOURCES = ["Hello.csproj", "Hellos.cs", "Program.cs", "appsettings.json"]
 each_profile = pytest.mark.parametrize("profiles", [[], *([name] for name in PROFILES), ["minikube", "hot"]], ids="+".join)
 
@@ -58,6 +58,12 @@ def test_each_profile_sends_the_images_its_own_way() -> None:
     assert (multinode.mode, multinode.minikube.enable_registry_addon) == ("minikube-registry", True)
     ci = config("ci")
     assert (ci.publish.mode, ci.publish.registry.repository, ci.deploy.kube_context) == ("registry", "ghcr.io/acme", "staging")
+
+
+def test_kaniko_builds_in_the_cluster_with_a_login_of_the_clusters() -> None:
+    chosen = config("kaniko", REGISTRY="ghcr.io/mine")
+    assert (chosen.build.builder, chosen.build.kaniko.docker_config_secret) == ("kaniko", "ghcr-login")
+    assert (chosen.publish.mode, chosen.publish.registry.repository) == ("registry", "ghcr.io/mine")
 
 
 def test_minikubes_own_variable_names_the_cluster() -> None:
