@@ -16,6 +16,6 @@ from devloop.local.store import Store
 
 def controllers(store: Store) -> Manager:
     """All of them, at work until the manager's `close`."""
-    scheduling, namespaces = Scheduling(store), Namespaces(store)
-    return Manager(store, [Deployments(store), ReplicaSets(store), StatefulSets(store), DaemonSets(store), Jobs(store), CronJobs(store),
-                           Claims(store), scheduling, namespaces], [scheduling, namespaces, Garbage(store)])
+    deployments, scheduling, namespaces = Deployments(store), Scheduling(store), Namespaces(store)
+    return Manager(store, [deployments, ReplicaSets(store), StatefulSets(store), DaemonSets(store), Jobs(store), CronJobs(store),
+                           Claims(store), scheduling, namespaces], [deployments, scheduling, namespaces, Garbage(store)])

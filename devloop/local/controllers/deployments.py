@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
-from devloop.local.controllers.making import child, counted, digest, owned, timestamp, with_condition
+from devloop.clients.kube import Resource
+from devloop.local.controllers.making import child, controller_of, counted, digest, owned, timestamp, with_condition
 from devloop.local.controllers.rolling import Count, bounds, step
 from devloop.local.kinds import DEPLOYMENTS, REPLICA_SETS
 from devloop.local.store import Store
@@ -43,6 +44,14 @@ class Deployments:
                 self._roll(obj, new, old)
             self._forget(obj, old)
         return self._tell(obj, new, old)
+
+    def heard(self, change: str, obj: Object) -> Iterable[tuple[Resource, str, str]]:
+        """A pod that has ended: Recreate waits for that."""
+        if obj["kind"] == PODS.kind and (change == "DELETED" or finished(obj)) and (owner := controller_of(obj)):
+            namespace = obj["metadata"]["namespace"]
+            made = self._store.get(REPLICA_SETS, namespace, owner["name"])
+            if made and (top := controller_of(made)) and top["kind"] == DEPLOYMENTS.kind:
+                yield DEPLOYMENTS, namespace, top["name"]
 
     # --- ReplicaSets
 
@@ -107,11 +116,12 @@ class Deployments:
 
     def _tell(self, obj: Object, new: Object | None, old: Sequence[Object]) -> float | None:
         meta, spec, before = obj["metadata"], obj["spec"], obj.get("status") or {}
-        statuses = [found.get("status") or {} for found in self._now([*old, *([new] if new else ())])]
+        sets = self._now([*old, *([new] if new else ())])
+        statuses = [found.get("status") or {} for found in sets]
         newest = statuses[-1] if new else {}
         everything = {key: sum(status.get(key, 0) for status in statuses) for key in ("replicas", "readyReplicas", "availableReplicas")}
         numbers = counted(observedGeneration=meta["generation"], updatedReplicas=newest.get("replicas", 0), **everything,
-                          unavailableReplicas=max(0, spec["replicas"] - everything["availableReplicas"]))
+                          unavailableReplicas=max(0, sum(found["spec"]["replicas"] for found in sets) - everything["availableReplicas"]))
         conditions = self._conditions(obj, new, numbers, before)
         self._store.set_status(DEPLOYMENTS, meta["namespace"], meta["name"], {**numbers, "conditions": conditions})
         progressing = next((c for c in conditions if c["type"] == "Progressing"), None)

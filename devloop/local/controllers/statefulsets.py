@@ -32,7 +32,7 @@ class StatefulSets:
         found = owned(self._store, PODS, obj)
         waits = {pod["metadata"]["name"]: available(pod, spec.get("minReadySeconds", 0)) for pod in found}
         up, new = sum(map(ready, found)), sum(_version(pod) == update and not terminating(pod) for pod in found)
-        if spec["updateStrategy"]["type"] == "RollingUpdate" and new == len(found) == up:
+        if spec["updateStrategy"]["type"] == "RollingUpdate" and new == len(found) == up == spec["replicas"]:
             current = update
         self._store.set_status(STATEFUL_SETS, meta["namespace"], meta["name"], {
             "replicas": len(found), "availableReplicas": sum(wait <= 0 for wait in waits.values()), "collisionCount": 0,

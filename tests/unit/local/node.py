@@ -25,6 +25,7 @@ class Node:
         self.hold: Callable[[Object], bool] = lambda pod: False
         self.linger: Callable[[Object], bool] = lambda pod: False
         self.steps: list[str] = []
+        self._started: set[str] = set()
         self._changes: queue.SimpleQueue[str] = queue.SimpleQueue()
         self._ends = [store.subscribe(PODS, self._pod), store.listen(None, lambda change, obj: self._changes.put(change))]
 
@@ -39,7 +40,8 @@ class Node:
         if "deletionTimestamp" in meta:
             if not self.linger(pod):
                 self.end(pod)
-        elif change == "ADDED":
+        elif meta["uid"] not in self._started:
+            self._started.add(meta["uid"])
             self.steps.append(f"{meta['name']} starts")
             self.say(pod, ready=not self.hold(pod))
 

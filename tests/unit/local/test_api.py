@@ -26,7 +26,7 @@ def test_every_kind_is_found_by_discovery(kube: LocalKube) -> None:
     groups = kube.get("/apis")["groups"]
     assert {v["groupVersion"] for group in groups for v in group["versions"]} == {k.api_version for k in KINDS if "/" in k.api_version}
     assert kube.get("/version")["major"] == "1"
-    with pytest.raises(ApiError, match="no kind Widget in example.com/v1") as caught:
+    with pytest.raises(ApiError, match="no kind Widget") as caught:
         kube.resource("example.com/v1", "Widget")
     assert caught.value.status == 404
 
@@ -41,8 +41,9 @@ def test_everything_is_allowed(kube: LocalKube) -> None:
     assert kube.request("POST", "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews", body=asked)["status"]["allowed"] is True
 
 
-@pytest.mark.parametrize("path", ["/api/v1/foos", "/apis/apps/v1/namespaces/default/foos/x", "/apis/foo.io/v1", "/", "/api/v1/namespaces/a/b/c/d/e",
-                                  "/api/v1/namespaces/default/nodes", "/api/v1/namespaces/default/pods/web/portforward"])
+@pytest.mark.parametrize("path", [
+    "/", "/api/v1/foos", "/apis/foo.io/v1", "/apis/apps/v1/namespaces/default/foos/x", "/api/v1/namespaces/a/b/c/d/e",
+    "/api/v1/namespaces/default/nodes", "/api/v1/namespaces/default/pods/web/portforward"])
 def test_a_path_that_leads_nowhere_is_told(kube: LocalKube, path: str) -> None:
     with pytest.raises(ApiError) as caught:
         kube.get(path)
@@ -159,8 +160,10 @@ def causes(error: ApiError) -> dict[str, str]:
 
 
 @pytest.mark.parametrize(("spec", "message"), [
-    ({"containers": [{"name": "web", "image": "x", "imag": "y"}]}, '.spec.template.spec.containers[name="web"].imag: field not declared in schema'),
-    ({"containers": [{"name": "web", "image": 5}]}, '.spec.template.spec.containers[name="web"].image: expected string, got &value.valueUnstructured{Value:5}'),
+    ({"containers": [{"name": "web", "image": "x", "imag": "y"}]},
+     '.spec.template.spec.containers[name="web"].imag: field not declared in schema'),
+    ({"containers": [{"name": "web", "image": 5}]},
+     '.spec.template.spec.containers[name="web"].image: expected string, got &value.valueUnstructured{Value:5}'),
     ({"containers": "web"}, ".spec.template.spec.containers: expected list, got &{web}"),
     ({"containers": [{"name": "web", "image": "x"}] * 2}, '.spec.template.spec.containers: duplicate entries for key [name="web"]'),
 ])
@@ -270,7 +273,8 @@ def test_a_followed_log_ends_when_it_is_cancelled() -> None:
     store.create(thing("Pod", "web", spec={"nodeName": "docker", "containers": [{"name": "a"}]},
                        status={"containerStatuses": [{"name": "a", "state": {"running": {"startedAt": "x"}}}]}))
     try:
-        with pytest.raises(Cancelled), kube.open("/api/v1/namespaces/default/pods/web/log", query={"follow": True}, cancel=cancel) as stream:
+        path = "/api/v1/namespaces/default/pods/web/log"
+        with pytest.raises(Cancelled), kube.open(path, query={"follow": True}, cancel=cancel) as stream:
             assert stream.read1() == b"hello\n"
             threading.Timer(0.05, cancel.cancel).start()
             stream.read1()

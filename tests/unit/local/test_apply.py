@@ -110,4 +110,5 @@ def test_services_get_free_node_ports_and_keep_them(kube: LocalKube, store: Stor
     assert service("b", "LoadBalancer")["spec"]["ports"][0]["nodePort"] == taken
     assert "nodePort" not in service("b", "ClusterIP")["spec"]["ports"][0]
     live = store.get(SERVICES, "default", "b")
-    assert live and live["spec"]["ports"] == [{"port": 80, "protocol": "TCP", "targetPort": 80}]
+    assert live
+    assert live["spec"]["ports"] == [{"port": 80, "protocol": "TCP", "targetPort": 80}]

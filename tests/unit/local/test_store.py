@@ -50,12 +50,14 @@ def test_an_update_does_not_touch_the_status_and_a_status_not_the_generation(sto
     first = store.create(workload("Deployment"))
     store.set_status(DEPLOYMENTS, "default", "web", {"replicas": 1})
     live = store.get(DEPLOYMENTS, "default", "web")
-    assert live and live["metadata"]["generation"] == 1
+    assert live
+    assert live["metadata"]["generation"] == 1
     store.set_status(DEPLOYMENTS, "default", "web", {"replicas": 1})
     assert store.get(DEPLOYMENTS, "default", "web") is live
     store.update({**live, "spec": {**first["spec"], "replicas": 5}, "status": {"replicas": 9}})
     live = store.get(DEPLOYMENTS, "default", "web")
-    assert live and live["status"] == {"replicas": 1}
+    assert live
+    assert live["status"] == {"replicas": 1}
     store.set_status(DEPLOYMENTS, "default", "gone", {"replicas": 1})
 
 
@@ -63,11 +65,13 @@ def test_a_pod_that_has_a_node_stays_until_it_has_ended_there(store: Store) -> N
     made = store.create(pod())
     store.delete(PODS, "default", "web")
     ending = store.get(PODS, "default", "web")
-    assert ending and ending["metadata"]["deletionGracePeriodSeconds"] == 30
+    assert ending
+    assert ending["metadata"]["deletionGracePeriodSeconds"] == 30
     store.delete(PODS, "default", "web", grace=2)
     store.delete(PODS, "default", "web", grace=10)      # it is not given more time again
     ending = store.get(PODS, "default", "web")
-    assert ending and ending["metadata"]["deletionGracePeriodSeconds"] == 2
+    assert ending
+    assert ending["metadata"]["deletionGracePeriodSeconds"] == 2
     store.remove(PODS, "default", "web", "another's uid")
     assert store.get(PODS, "default", "web")
     store.remove(PODS, "default", "web", made["metadata"]["uid"])
@@ -94,7 +98,8 @@ def test_what_has_finalizers_goes_with_the_last_of_them(store: Store) -> None:
     made = store.create({**thing("ConfigMap", "a"), "metadata": {"name": "a", "namespace": "default", "finalizers": ["x/y"]}})
     store.delete(CONFIG_MAPS, "default", "a")
     live = store.get(CONFIG_MAPS, "default", "a")
-    assert live and "deletionTimestamp" in live["metadata"]
+    assert live
+    assert "deletionTimestamp" in live["metadata"]
     store.update({**live, "metadata": {**made["metadata"], "resourceVersion": live["metadata"]["resourceVersion"], "finalizers": []}})
     assert store.get(CONFIG_MAPS, "default", "a") is None
 
@@ -150,5 +155,5 @@ def test_fields_are_selected_by_their_paths() -> None:
     obj = thing("Pod", "web", status={"phase": "Running"})
     assert field_matcher("metadata.name=web,status.phase!=Failed")(obj)
     assert not field_matcher("metadata.name=api")(obj)
-    with pytest.raises(ApiError, match="field label not supported: spec.foo"):
+    with pytest.raises(ApiError, match="field label not supported"):
         field_matcher("spec.foo=1")
