@@ -22,11 +22,10 @@ from devloop.events import Emit, Notice, StepFinished, StepStarted
 from devloop.model import BuiltImage, ImageRef, Object, PublishedImage
 from devloop.pods import PODS, ready
 from devloop.publish.meter import Meter, size
-from devloop.publish.names import path_of, renamed
+from devloop.publish.names import ADDON, path_of, renamed
 from devloop.publish.uploader import Uploader
 
 NAMESPACE, SERVICE = "kube-system", "registry"
-HOST = "localhost:5000"      # as the nodes see it
 PATIENCE = 120.0             # seconds for the registry's pod to come up: its image may have to be pulled
 
 
@@ -62,7 +61,7 @@ class RegistryAddonPublisher:
             digest = self._uploaded(self._current(emit, cancel), image, meter, cancel)
         with self._lock:
             self._published[image.artifact] = image
-        ref = ImageRef(renamed(image.artifact, HOST), "", digest)
+        ref = ImageRef(renamed(image.artifact, ADDON), "", digest)
         emit(StepFinished("publish", image.artifact, time.monotonic() - started,
                           f"{ref}" + (f", {size(meter.sent)} sent" if meter.sent else ""), cached=not meter.sent))
         return PublishedImage(image.artifact, ref)
@@ -73,7 +72,7 @@ class RegistryAddonPublisher:
 
     def _uploaded(self, pod: _Pod, image: BuiltImage, meter: Meter, cancel: Cancel) -> str:
         try:
-            return pod.uploader.upload(image.image_id, path_of(renamed(image.artifact, HOST)), image.ref.tag, meter, cancel)
+            return pod.uploader.upload(image.image_id, path_of(renamed(image.artifact, ADDON)), image.ref.tag, meter, cancel)
         except RegistryUnreachable as error:
             said = self._tunnel.complaint(pod.ref)
             raise RegistryUnreachable(f"the registry in the cluster (pod {pod.ref.name}) cannot be reached: {said or error.message}",
@@ -92,7 +91,7 @@ class RegistryAddonPublisher:
                 if self._pod:
                     self._pod.registry.close()
                     self._pod = None
-                registry = Registry(HOST, self._engine.environ, connect=partial(self._tunnel.connect, ref, _port(service, pod)))
+                registry = Registry(ADDON, self._engine.environ, connect=partial(self._tunnel.connect, ref, _port(service, pod)))
                 made = _Pod(ref, running, registry, Uploader(self._engine, registry))
                 self._refill(made, emit, cancel)
                 self._pod = made

@@ -1,8 +1,11 @@
-"""What an image is called in the registry that it is published to."""
+"""What an image is called where it is published."""
 
 from __future__ import annotations
 
-from devloop.model import ImageRef
+from devloop.config.models import Publish
+from devloop.model import ImageRef, PublishedImage
+
+ADDON = "localhost:5000"      # minikube's registry addon, as the nodes see it
 
 
 def renamed(image: str, repository: str) -> str:
@@ -23,3 +26,14 @@ def renamed(image: str, repository: str) -> str:
 def path_of(image: str) -> str:
     """The repository's path as the registry's API knows it: without the host, with Docker Hub's ``library/``."""
     return ImageRef(image).canonical.partition("/")[2]
+
+
+def foreseen(artifact: str, ref: ImageRef, publish: Publish) -> PublishedImage:
+    """What would be written into the manifests, as far as devloop.yaml alone tells: neither a digest, which the registry gives, nor the
+    way that ``auto`` finds in the cluster."""
+    registry = publish.registry
+    if publish.mode == "registry" or (publish.mode == "auto" and registry.repository):
+        return PublishedImage(artifact, ImageRef(renamed(artifact, registry.pull_repository or registry.repository), ref.tag))
+    if publish.mode == "minikube-registry":
+        return PublishedImage(artifact, ImageRef(renamed(artifact, ADDON), ref.tag))
+    return PublishedImage(artifact, ref, local_only=True)

@@ -104,6 +104,17 @@ def eventually(holds: Callable[[], bool], what: str) -> None:
 # --- success
 
 
+def test_what_is_built_of_nothing_does_not_depend_on_any_other_image(bench: Bench) -> None:
+    """The Engine would look for its layers in every image that it has, and fail where one of them is just being removed."""
+    bench.write("page", secrets.token_hex(8))
+    used = []
+    for base in ("busybox:1.36", "scratch"):
+        bench.write("Dockerfile", f"FROM {base}\nCOPY page /page\nLABEL a=b\n")
+        built = [bench.build("classic", tag) for tag in ("1", "2")]
+        used.append(built[0] == built[1])
+    assert used == [True, False]
+
+
 @BOTH
 def test_an_image_is_built_and_found_by_its_reference(bench: Bench, choice: str, docker_api: docker.APIClient) -> None:
     bench.write("Dockerfile", "FROM busybox:1.36\nCOPY page /page\nRUN echo built here\n")

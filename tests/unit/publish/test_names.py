@@ -1,6 +1,8 @@
 import pytest
 
-from devloop.publish.names import path_of, renamed
+from devloop.config.models import Publish
+from devloop.model import ImageRef
+from devloop.publish.names import foreseen, path_of, renamed
 
 
 @pytest.mark.parametrize(("image", "repository", "expected"), [
@@ -26,3 +28,16 @@ def test_images_get_their_name_in_the_registry(image, repository, expected):
 ])
 def test_the_registrys_api_knows_an_image_by_its_path(image, path):
     assert path_of(image) == path
+
+
+@pytest.mark.parametrize(("publish", "expected", "local_only"), [
+    ({}, "hello-web:1", True),
+    ({"mode": "kind"}, "hello-web:1", True),
+    ({"mode": "kind", "registry": {"repository": "ghcr.io/acme"}}, "hello-web:1", True),
+    ({"registry": {"repository": "ghcr.io/acme"}}, "ghcr.io/acme/hello-web:1", False),
+    ({"mode": "registry", "registry": {"repository": "localhost:5001", "pullRepository": "reg:5000"}}, "reg:5000/hello-web:1", False),
+    ({"mode": "minikube-registry"}, "localhost:5000/hello-web:1", False),
+])
+def test_what_devloop_yaml_alone_tells_is_foreseen(publish, expected, local_only):
+    foretold = foreseen("hello-web", ImageRef("hello-web", "1"), Publish.model_validate(publish))
+    assert (str(foretold.ref), foretold.local_only) == (expected, local_only)
