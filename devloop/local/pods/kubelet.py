@@ -10,7 +10,7 @@ from devloop.cancel import Cancel
 from devloop.clients.docker import DockerEngine
 from devloop.clients.engine_containers import EngineContainers
 from devloop.clients.kube import ByteStream
-from devloop.errors import Cancelled, EngineError, UnreachableError
+from devloop.errors import Cancelled, DevloopError, EngineError, UnreachableError
 from devloop.local.kinds import CLAIMS, CONFIG_MAPS, SECRETS
 from devloop.local.network import image
 from devloop.local.pods import owner
@@ -42,11 +42,11 @@ class Kubelet:
         self._lock = threading.Lock()
         self._pods: dict[str, Pod] = {}
         self._listening = threading.Event()
-        self._failed: BaseException | None = None
+        self._failed: list[DevloopError] = []
         self._events = threading.Thread(target=self._listen, name="engine-events", daemon=True)
         self._events.start()
         self._listening.wait()
-        if failed := self._failed:
+        for failed in self._failed:
             self._events.join()
             raise failed
         self._node.messages.prepare()
@@ -99,7 +99,7 @@ class Kubelet:
                 return
             except (EngineError, UnreachableError) as error:
                 if not self._listening.is_set():
-                    self._failed = error
+                    self._failed.append(error)
                     self._listening.set()
                     return
             try:
