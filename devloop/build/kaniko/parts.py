@@ -15,7 +15,8 @@ from devloop.config.models import Artifact, Config, GitContext, Registry
 from devloop.context import BuildContext
 from devloop.errors import ApiError
 from devloop.pods import Pods
-from devloop.publish.addon import HOST, NAMESPACE, SERVICE
+from devloop.publish.addon import NAMESPACE, SERVICE
+from devloop.publish.names import ADDON
 from devloop.publish.announced import announced
 from devloop.publish.logins import Logins
 from devloop.publish.pushed import PushedPublisher
@@ -31,7 +32,7 @@ def registry_for(config: Config, kube: Kube, kind: str) -> tuple[Registry, str]:
         return given, given.repository or "the registries that they name"
     if kind == "minikube" and _has_addon(kube):
         host = f"{SERVICE}.{NAMESPACE}.svc.cluster.local"
-        return Registry(repository=host, pull_repository=HOST, insecure=True), "minikube's registry addon"
+        return Registry(repository=host, pull_repository=ADDON, insecure=True), "minikube's registry addon"
     if (local := announced(kube)) and local.from_cluster:
         return (Registry(repository=local.from_cluster, pull_repository=local.from_runtime, insecure=True),
                 f"{local.from_cluster}, which the cluster announces (KEP-1755)")
