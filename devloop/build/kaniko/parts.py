@@ -16,9 +16,9 @@ from devloop.context import BuildContext
 from devloop.errors import ApiError
 from devloop.pods import Pods
 from devloop.publish.addon import NAMESPACE, SERVICE
-from devloop.publish.names import ADDON
 from devloop.publish.announced import announced
 from devloop.publish.logins import Logins
+from devloop.publish.names import ADDON
 from devloop.publish.pushed import PushedPublisher
 
 
