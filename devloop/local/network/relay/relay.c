@@ -9,7 +9,7 @@
 //
 //     RAW      carry bytes to address:port and back; address 0 is this host itself (127.0.0.1, then ::1)
 //     FRAMED   the same, but what comes back comes in frames (length 2 | bytes), the last of length 0: without that one, the connection was
-//              cut. The ways between (docker-proxy among them) make an end of every reset.
+//              cut. The ways between (docker-proxy among them) make an end of every reset, and a reset can overtake what was said before.
 //     TABLE    `address` bytes follow, and are in force when the answer comes: what to listen on, and the names to answer for (dns.h):
 //              listeners 2 | each: port 2, flags 1 (1: a client keeps its backend), 0 1, backends 2, each: address 4, port 2
 //              records 2   | each: size 2 of what follows, name size 2, name (as in DNS messages, small letters), type 2, data
@@ -112,7 +112,7 @@ static void fill(struct connection *c, int from) {
     long got = CALL(read, c->ends[from].source.fd, flow->data + head, SIZE - head);
     if (got == -EAGAIN || got == -EINTR) return;
     if (got <= 0) flow->ended = 1;
-    if (got < 0) c->lost = c->broken = 1;
+    if (got < 0) c->broken = 1, c->lost = !head;
     if (got <= 0 && c->broken) return;      // no frame says that this end is in order
     if (head) put16(flow->data, (u32)got);
     flow->from = 0;
@@ -123,15 +123,19 @@ static void fill(struct connection *c, int from) {
 static void carry(struct connection *c, int from) {
     struct flow *flow = &c->flows[from];
     int to = c->ends[!from].source.fd;
-    for (int turn = 0; turn < TURNS && !flow->done; turn++) {
+    u8 framed = c->mode == FRAMED;
+    for (int turn = 0; !flow->done && (flow->ended || turn < TURNS); turn++) {
         if (flow->from == flow->to && !flow->ended) fill(c, from);
-        if (flow->from == flow->to && flow->ended && !c->broken) CALL(shutdown, to, SHUT_WR);
+        if (flow->from == flow->to && flow->ended && !c->lost && (!c->broken || framed)) CALL(shutdown, to, SHUT_WR);
         if (flow->from == flow->to && flow->ended) flow->done = 1;
         if (flow->from == flow->to) return;
-        long sent = CALL(sendto, to, flow->data + flow->from, flow->to - flow->from, MSG_NOSIGNAL);
+        u32 size = flow->to - flow->from;
+        // nobody takes it any more; who gets frames learns that from them, and is let talk until it has
+        long sent = framed && c->broken && !from ? size : CALL(sendto, to, flow->data + flow->from, size, MSG_NOSIGNAL);
         if (sent == -EAGAIN || sent == -EINTR) return;
-        if (sent < 0) c->broken = flow->ended = flow->done = 1;   // it takes no more, but what it has said may still be there to read
-        else flow->from += (u32)sent;
+        if (sent >= 0) flow->from += (u32)sent;
+        else if (framed && !from) c->broken = 1;
+        else c->broken = flow->ended = flow->done = 1;      // it takes no more, but what it has said may still be there to read
     }
 }
 
@@ -139,7 +143,7 @@ static void work(struct connection *c) {
     carry(c, 0);
     carry(c, 1);
     if (c->lost || (c->flows[0].done && c->flows[1].done)) {
-        finish(c, c->broken);
+        finish(c, c->lost || (c->broken && c->mode != FRAMED));
         return;
     }
     for (int i = 0; i < 2; i++) {
