@@ -46,7 +46,8 @@ def _labels(meta: Object, at: str) -> Causes:
 def _template(obj: Object, at: str = "spec.template", *, policies: tuple[str, ...] = ("Always",)) -> Causes:
     template = obj["spec"]["template"]
     yield from _labels(template["metadata"], f"{at}.metadata")
-    yield from pod_spec(template["spec"], f"{at}.spec")
+    claims = {claim["metadata"]["name"] for claim in obj["spec"].get("volumeClaimTemplates") or ()}
+    yield from pod_spec(template["spec"], f"{at}.spec", claims)
     policy = template["spec"]["restartPolicy"]
     if policies == ("Always",) and policy != "Always":
         yield unsupported(f"{at}.spec.restartPolicy", policy, policies)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Set
 from typing import Any
 
 from devloop.local.quantities import quantity
@@ -27,9 +27,9 @@ _NAMED = {"configMap": "name", "secret": "secretName", "persistentVolumeClaim": 
 _SOURCES = ("fieldRef", "resourceFieldRef", "configMapKeyRef", "secretKeyRef", "fileKeyRef")
 
 
-def pod_spec(spec: Object, at: str) -> Causes:
-    """`spec`: with its defaults; `at`: the field it stands in."""
-    volumes = {volume.get("name") for volume in spec.get("volumes") or ()}
+def pod_spec(spec: Object, at: str, claims: Set[str] = frozenset()) -> Causes:
+    """`spec`: with its defaults; `at`: the field it stands in; `claims`: the volumes that a StatefulSet gives each of its pods."""
+    volumes = claims | {volume.get("name") for volume in spec.get("volumes") or ()}
     yield from _volumes(spec.get("volumes") or (), f"{at}.volumes")
     if not spec.get("containers"):
         yield required(f"{at}.containers")
@@ -45,7 +45,7 @@ def pod_spec(spec: Object, at: str) -> Causes:
     yield from one_of(f"{at}.dnsPolicy", spec["dnsPolicy"], "ClusterFirstWithHostNet", "ClusterFirst", "Default", "None")
 
 
-def _container(container: Object, at: str, names: set[str], volumes: set[str], host: bool) -> Causes:
+def _container(container: Object, at: str, names: set[str], volumes: Set[str], host: bool) -> Causes:
     name = container.get("name", "")
     if not name:
         yield required(f"{at}.name")
