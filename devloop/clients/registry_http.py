@@ -5,6 +5,7 @@ A request owns its connection from the first byte to the last, so that cancellin
 
 from __future__ import annotations
 
+import base64
 import http.client
 import socket
 import ssl
@@ -14,7 +15,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, unquote, urlsplit
 
 from devloop.cancel import Cancel
 
@@ -163,7 +164,7 @@ class Direct:
         via = urlsplit(proxy if "://" in proxy else f"//{proxy}")
         tunnel = http.client.HTTPConnection(via.hostname or "", via.port or 80)
         tunnel._create_connection = lambda address, *_: _connected(address[0], address[1], cancel)  # type: ignore[attr-defined]
-        tunnel.set_tunnel(self._name, port)
+        tunnel.set_tunnel(self._name, port, _login(via))
         tunnel.connect()
         return tunnel.sock
 
@@ -203,6 +204,13 @@ def _connected(name: str, port: int, cancel: Cancel) -> socket.socket:
         else:
             return sock
     raise failed
+
+
+def _login(proxy: SplitResult) -> dict[str, str]:
+    if not proxy.username:
+        return {}
+    known = f"{unquote(proxy.username)}:{unquote(proxy.password or '')}"
+    return {"Proxy-Authorization": f"Basic {base64.b64encode(known.encode()).decode()}"}
 
 
 def _proxy(scheme: str, host: str, environ: Mapping[str, str]) -> str:

@@ -42,8 +42,10 @@ class _Pod:
 class RegistryAddonPublisher:
     """A `Publisher`. `close` it."""
 
-    def __init__(self, engine: DockerEngine, kube: Kube, *, reason: str = "", patience: float = PATIENCE) -> None:
-        self._engine, self._kube, self._patience = engine, kube, patience
+    def __init__(self, engine: DockerEngine, kube: Kube, *, reason: str = "", patience: float = PATIENCE,
+                 near: bool | None = None) -> None:
+        """`near`: see `Uploader`."""
+        self._engine, self._kube, self._patience, self._near = engine, kube, patience, near
         self.reason = reason or "minikube's registry addon: images are uploaded to it through the cluster's API"
         self._tunnel = Tunnel(kube)
         self._lock = threading.Lock()
@@ -92,7 +94,7 @@ class RegistryAddonPublisher:
                     self._pod.registry.close()
                     self._pod = None
                 registry = Registry(ADDON, self._engine.environ, connect=partial(self._tunnel.connect, ref, _port(service, pod)))
-                made = _Pod(ref, running, registry, Uploader(self._engine, registry))
+                made = _Pod(ref, running, registry, Uploader(self._engine, registry, near=self._near))
                 self._refill(made, emit, cancel)
                 self._pod = made
             return self._pod

@@ -21,6 +21,7 @@ class Server(ThreadingHTTPServer):
     def __init__(self) -> None:
         self.connections = 0
         self.connects: list[str] = []
+        self.logins: list[str | None] = []
         self.hang_up = False
         super().__init__(("127.0.0.1", 0), Handler)
 
@@ -50,6 +51,7 @@ class Handler(BaseHTTPRequestHandler):
     def do_CONNECT(self) -> None:
         """From here on it is the server itself that is talked to: one is enough."""
         self.server.connects.append(self.path)
+        self.server.logins.append(self.headers["Proxy-Authorization"])
         self.send_response_only(200)
         self.end_headers()
         self.close_connection = False       # http.client asks in HTTP/1.0
@@ -107,6 +109,15 @@ def test_the_environments_proxy_leads_there(server, variable):
     to.close()
 
     assert (answer.body, server.connects) == (b"/v2/", ["registry.example:1234"])
+
+
+@pytest.mark.parametrize(("login", "told"), [("", None), ("jane:p%40ss@", "Basic amFuZTpwQHNz"), ("jane@", "Basic amFuZTo=")])
+def test_a_proxy_is_told_the_login_that_its_url_has(server, login, told):
+    to = Link("registry.example:1", Direct("registry.example:1", {"https_proxy": f"http://{login}{server.address}"}, plain=True))
+    to.request("GET", "/v2/", Cancel())
+    to.close()
+
+    assert server.logins == [told]
 
 
 @pytest.mark.parametrize("environ", [{"HTTPS_PROXY": "http://127.0.0.1:1"}, {"HTTPS_PROXY": "http://127.0.0.1:1", "NO_PROXY": "127.0.0.1"}])
