@@ -36,8 +36,8 @@ from devloop.pods import Pods
 from devloop.publish.logins import Logins
 from devloop.publish.pushed import PushedPublisher
 from tests.cluster.cut import CuttableProxy
-from tests.cluster.kaniko import pods_registry
-from tests.cluster.registries import PASSWORD, USER
+from tests.cluster.kaniko import node_address, pods_registry
+from tests.cluster.registries import PASSWORD, USER, certificate
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(240)]
 
@@ -115,16 +115,15 @@ def start(kube: Kube, namespace: str, tmp_path: Path, reachable: str, kaniko_ima
     """A builder, with a context of two files; keywords are build.kaniko's keys."""
     started: list[Builds] = []
 
-    def start(*, warm: bool = False, registry: str = "", through: Kube | None = None, environ: dict[str, str] | None = None,
-              **kaniko: Any) -> Builds:
+    def start(*, warm: bool = False, registry: str = "", insecure: bool = True, through: Kube | None = None, **kaniko: Any) -> Builds:
         path = tmp_path / f"context-{len(started)}"
         path.mkdir()
         (path / "small").write_text("one\n")
         (path / "big").write_bytes(os.urandom(300_000))
-        target = Registry(repository=registry or f"{reachable}/{namespace}", pull_repository="nodes.example:5000", insecure=True)
+        target = Registry(repository=registry or f"{reachable}/{namespace}", pull_repository="nodes.example:5000", insecure=insecure)
         started.append(Builds(through or kube, namespace, path, target,
                               {"image": kaniko_image, "insecureRegistries": [reachable], "cache": {"enabled": False}, **kaniko}, warm=warm,
-                              environ={"HOME": str(tmp_path), "PATH": os.environ["PATH"], **(environ or {})}))
+                              environ={"HOME": str(tmp_path), "PATH": os.environ["PATH"]}))
         return started[-1]
 
     yield start
@@ -265,6 +264,14 @@ def test_a_build_that_needs_too_much_memory_is_told_so(start: Start, base: str) 
     assert "build.kaniko.resources.limits.memory" in error.hint
 
 
+def test_a_pod_that_its_node_evicts_is_told_so(start: Start, base: str) -> None:
+    builds = start(resources={"limits": {"ephemeral-storage": "5Mi"}}, timeout="3m")
+    error = builds.refused(base + "RUN dd if=/dev/zero of=/much bs=1M count=40; sleep 1000\n")
+
+    assert "was ended by its node (Evicted)" in error.message
+    assert "ephemeral-storage" in error.hint
+
+
 def test_a_build_that_takes_too_long_is_ended(start: Start, base: str) -> None:
     builds = start(timeout="8s")
     error = builds.refused(base + "RUN echo begun; sleep 1000\n")
@@ -339,6 +346,19 @@ def test_a_secret_of_the_cluster_is_the_login(start: Start, private: str, kube: 
     builds = start(registry=f"{private}/acme", dockerConfigSecret="login", insecureRegistries=[private])
 
     assert builds.build(f"FROM {private}/busybox:1.36\nCOPY small /\n").ref.digest
+
+
+def test_a_registry_with_its_own_authority_is_trusted_by_a_configmap(start: Start, base: str, kube: Kube, namespace: str, tmp_path: Path,
+                                                                      docker_api: docker.APIClient) -> None:
+    made = certificate(tmp_path / "tls", node_address(docker_api))
+    with pods_registry(docker_api, tmp_path / "registry", tls=made) as address:
+        error = start(registry=f"{address}/acme", insecure=False).refused(base)
+        assert "x509" in error.message
+        assert "build.kaniko.certificates" in error.hint
+
+        kube.request("POST", f"/api/v1/namespaces/{namespace}/configmaps",
+                     body={"metadata": {"name": "company-ca"}, "data": {"ca.crt": made[0].read_text()}})
+        assert start(registry=f"{address}/acme", insecure=False, certificates="company-ca").build(base + "COPY small /\n").ref.digest
 
 
 # --- what goes wrong on the way

@@ -51,7 +51,10 @@ def _cache(kaniko: Kaniko, target: ImageRef) -> Iterator[str]:
 
 def cache_repository(kaniko: Kaniko, target: ImageRef) -> str:
     """Where layers are kept; empty: nowhere."""
-    return (kaniko.cache.repository or f"{target.repository}/cache") if kaniko.cache.enabled else ""
+    if not kaniko.cache.enabled:
+        return ""
+    # Docker Hub has no nested names
+    return kaniko.cache.repository or target.repository + ("-cache" if target.canonical.startswith("docker.io/") else "/cache")
 
 
 def _registries(kaniko: Kaniko, target: ImageRef, *, insecure: bool) -> Iterator[str]:

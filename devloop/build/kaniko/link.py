@@ -12,6 +12,7 @@ from contextlib import ExitStack, suppress
 
 from devloop.build.kaniko.agent import AGENT, BUSYBOX
 from devloop.build.kaniko.pod import CONTAINER
+from devloop.build.output import LONGEST_LINE
 from devloop.cancel import Cancel
 from devloop.clients.exec import exec
 from devloop.clients.kube import Kube
@@ -118,6 +119,8 @@ class Link:
                 self._heard = time.monotonic()
                 channel, data = found
                 *lines, ends[channel] = (ends[channel] + data).split(b"\n")
+                if len(ends[channel]) > LONGEST_LINE:
+                    lines, ends[channel] = [*lines, ends[channel]], b""
                 for line in lines:
                     text = line.decode(errors="replace").rstrip("\r") if channel == 2 else line.decode(errors="replace")
                     nonce, _, rest = text.partition(" ")

@@ -15,7 +15,7 @@ CONTAINER = "executor"
 HELPER = "helper"
 KEPT = 10               # seconds for which a Job that has ended is kept
 START = 600             # seconds that a pod may take to start, besides the build's own time
-WARM = 12 * 3600        # seconds after which a warm pod ends, whatever happens
+WARM = 4 * 3600         # seconds after which a warm pod ends, whatever happens; the next build gets another
 CAPABILITIES = ("CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "KILL", "MKNOD", "SETFCAP", "SETGID", "SETUID", "SYS_CHROOT")
 """What unpacking images (owners, modes, file capabilities, devices) and RUN instructions (other users, apt's sandbox) need. All of them are
 allowed by the pod security level 'baseline'."""

@@ -79,6 +79,7 @@ class Worker:
         self._used = False                # something was built since it was clean
         self._cleaning = False            # it was told to clean itself
         self._unreachable = 0.0           # since when
+        self._closed = False
         self.began = False                # a build was begun in it, at any time
 
     # --- from nothing to a link
@@ -88,20 +89,24 @@ class Worker:
         if self._link and not self._link.lost:
             return
         self._drop()
-        if self._job is None:
-            self._job = self._kube.request("POST", JOBS.path(self._namespace), body=self._body, cancel=cancel)
-        name, seen = self._job["metadata"]["name"], self.began
+        job = self._job = self._job or self._created(cancel)
+        name, seen = job["metadata"]["name"], self.began
         while self._link is None:
-            cancel.check()
             version, pod = self._watching.version, self._watching.pod(name)
-            if trouble := self._watching.trouble(self._job):
+            if trouble := self._watching.trouble(job):
                 raise PodFailed(trouble)
-            if (seen and self._watching.gone(name)) or (pod and finished(pod)):
+            if self._closed or (seen and self._watching.gone(name)) or (pod and finished(pod)):
                 raise PodGone("the pod has gone")
             seen = seen or pod is not None
             tell(self._watching.stage(name))
+            cancel.check()
             if pod is None or not assigned(pod) or not self._try(pod, cancel):
                 self._watching.wait(AGAIN if pod and assigned(pod) else LOOK, version, cancel)
+
+    def _created(self, cancel: Cancel) -> Object:
+        if self._closed:
+            raise PodGone("it was closed")
+        return self._kube.request("POST", JOBS.path(self._namespace), body=self._body, cancel=cancel)
 
     def _try(self, pod: Object, cancel: Cancel) -> bool:
         """Speak with it, if it can be spoken with."""
@@ -118,13 +123,14 @@ class Worker:
             return False
         self._unreachable = 0.0
         try:
-            self._known = self._known and link.reply(cancel) == ["hello", proof(self._tree)]
+            hello = link.reply(cancel)
         except LinkLost:
             link.close()
             return False
         except BaseException:
             link.close()
             raise
+        self._known = self._known and hello == ["hello", proof(self._tree)]
         self._link = link
         return True
 
@@ -181,6 +187,7 @@ class Worker:
 
     def close(self) -> None:
         """Delete it, at once. Never fails: the Job goes by itself, later."""
+        self._closed = True
         self._drop()
         job, self._job = self._job, None
         if job:

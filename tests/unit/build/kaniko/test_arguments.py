@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from devloop.build.builder import BuildJob
-from devloop.build.kaniko.arguments import arguments, order
+from devloop.build.kaniko.arguments import arguments, cache_repository, order
 from devloop.build.kaniko.git import git_context
 from devloop.config.models import Artifact, Git, Kaniko
 from devloop.model import ImageRef
@@ -53,6 +53,10 @@ def test_the_artifacts_options(made: BuildJob) -> None:
 ])
 def test_the_cache(made: BuildJob, cache: dict[str, object], expected: set[str]) -> None:
     assert {flag for flag in flags(made, cache=cache) if flag.startswith("--cache")} == expected
+
+
+def test_docker_hub_has_no_names_within_names() -> None:
+    assert cache_repository(Kaniko(), ImageRef("docker.io/acme/web", "1")) == "docker.io/acme/web-cache"
 
 
 def test_registries(made: BuildJob) -> None:
