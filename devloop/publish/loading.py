@@ -12,7 +12,7 @@ from devloop.cancel import Cancel
 from devloop.errors import PublishError
 from devloop.events import Emit, StepFinished, StepStarted
 from devloop.model import BuiltImage, PublishedImage
-from devloop.publish.meter import Meter
+from devloop.publish.meter import Meter, size
 
 
 class Loader(Protocol):
@@ -61,14 +61,16 @@ class LoadedNodes:
         emit(StepStarted("publish", image.artifact))
         nodes = self._loader.nodes(emit, cancel)
         lacking = self._lacking(nodes, image, cancel)
+        meter = Meter(image.artifact, emit)
         if lacking:
-            self._load(list(lacking), image, emit, cancel)
+            self._load(list(lacking), image, meter, cancel)
         where = f"node {nodes[0]}" if len(nodes) == 1 else f"{len(nodes)} nodes"
-        emit(StepFinished("publish", image.artifact, time.monotonic() - started, f"loaded into {where}", cached=not lacking))
+        emit(StepFinished("publish", image.artifact, time.monotonic() - started,
+                          f"loaded into {where}" + (f", {size(meter.sent)} sent" if meter.sent else ""), cached=not lacking))
         return PublishedImage(image.artifact, image.ref, local_only=True)
 
-    def _load(self, nodes: Sequence[str], image: BuiltImage, emit: Emit, cancel: Cancel) -> None:
-        complaints = self._loader.load(nodes, image, Meter(image.artifact, emit), cancel)
+    def _load(self, nodes: Sequence[str], image: BuiltImage, meter: Meter, cancel: Cancel) -> None:
+        complaints = self._loader.load(nodes, image, meter, cancel)
         deadline = time.monotonic() + self._loader.patience
         pause = 0.05
         while lacking := self._lacking(nodes, image, cancel):
