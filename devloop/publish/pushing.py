@@ -85,7 +85,8 @@ class Pushing:
     def _pushed(self, image: BuiltImage, target: ImageRef, meter: Meter, cancel: Cancel) -> str:
         credentials = self._login(cancel)
         try:
-            return pushed(self._engine, image.image_id, target, meter, cancel, credentials=credentials, retries=self._unseen or not self._ours)
+            return pushed(self._engine, image.image_id, target, meter, cancel, credentials=credentials,
+                          retries=self._unseen or not self._ours)
         except EngineError as error:
             raise self._refused(error.message, target, credentials) from error
 
