@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from devloop.cancel import Cancel
 from devloop.clients.docker import DockerEngine
@@ -13,6 +13,7 @@ from devloop.clients.kube import ByteStream
 from devloop.errors import Cancelled, DevloopError, EngineError, UnreachableError
 from devloop.local.kinds import CLAIMS, CONFIG_MAPS, SECRETS
 from devloop.local.network import image
+from devloop.local.network.network import ROLE
 from devloop.local.pods import owner
 from devloop.local.pods.node import Node
 from devloop.local.pods.pod import Pod
@@ -49,9 +50,15 @@ class Kubelet:
         for failed in self._failed:
             self._events.join()
             raise failed
-        self._node.messages.prepare()
+        self._preparing = threading.Thread(target=self._prepare, name="engine-prepare", daemon=True)
+        self._preparing.start()
         self._forget = [store.subscribe(PODS, self._heard),
                         *(store.subscribe(kind, self._changed) for kind in (CONFIG_MAPS, SECRETS, CLAIMS))]
+
+    def _prepare(self) -> None:
+        """What the first pod had else to wait for. What fails here is told when that tries."""
+        with suppress(DevloopError):
+            self._node.messages.prepare()
 
     # --- what is heard
 
@@ -84,7 +91,7 @@ class Kubelet:
 
     def _listen(self) -> None:
         """The Engine's events, for as long as this is not closed; after a break every pod looks for itself."""
-        labels = [f"{key}={value}" for key, value in {**self._labels, "devloop.dev/local": "container"}.items()]
+        labels = [f"{key}={value}" for key, value in {**self._labels, ROLE: "container"}.items()]
         while not self._cancel.cancelled:
             try:
                 with self._node.containers.events(labels, ("die",), self._cancel) as events:
@@ -173,6 +180,7 @@ class Kubelet:
         for pod in pods:
             pod.thread.join()
         self._events.join()
+        self._preparing.join()
 
 
 def _flag(value: bool) -> str:

@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
+from typing import TypeVar
 
 from devloop.cancel import Cancel
 from devloop.errors import Cancelled, DevloopError, EngineError
@@ -24,6 +25,8 @@ from devloop.local.pods.status import status
 from devloop.local.store import DEFAULT_GRACE, now
 from devloop.model import Object
 from devloop.pods import PODS, terminating
+
+T = TypeVar("T")
 
 RETRY = 2.0      # seconds, after the Engine has refused something that may go better soon
 
@@ -59,6 +62,8 @@ class Pod:
             self._work.cancel("the pod ends")
             if pod["metadata"].get("deletionGracePeriodSeconds") == 0:
                 self._hurry.cancel()
+        if old["spec"] != pod["spec"]:
+            self._inbox.put(self._respec)
         if old["metadata"].get("labels") != pod["metadata"].get("labels") \
                 or old["metadata"].get("annotations") != pod["metadata"].get("annotations"):
             self._inbox.put(self._refresh)
@@ -92,10 +97,10 @@ class Pod:
         try:
             self._report()
             while not self._over:
-                self._receive(self._next())
+                self._receive(self._safely(self._step, RETRY))
                 self._report()
             if not self._abandoned:
-                self._end()
+                self._safely(self._end, None)
         finally:
             for run in self.runs:
                 self._stop_probes(run)
@@ -105,41 +110,41 @@ class Pod:
     def _over(self) -> bool:
         return self._abandoned or terminating(self.object)
 
-    def _next(self) -> float | None:
-        """Do what is due. Returns the seconds until something more is, None for never."""
+    def _safely(self, work: Callable[[], T], otherwise: T) -> T:
+        """What the Engine does not do is told, and nobody's mistake here."""
         try:
-            return self._step()
+            return work()
         except Cancelled:
-            return 0.0
+            pass
         except DevloopError as error:
-            self._tell("Warning", "FailedSync", f"error determining status: {error.message}")
-            return RETRY
+            self._tell("Warning", "FailedSync", f"error syncing pod: {error.message}")
+        return otherwise
 
-    def _step(self) -> float | None:
+    def _step(self) -> float:
+        """Do what is due. Returns the seconds until something more is."""
         if self._complete:
-            return None
+            return NEVER
         moment = time.monotonic()
-        deadline = self._born + self.object["spec"].get("activeDeadlineSeconds", NEVER)
+        deadline = self._born + float(self.object["spec"].get("activeDeadlineSeconds", NEVER))
         if moment >= deadline:
             self._fail("DeadlineExceeded", "Pod was active on the node longer than the specified deadline")
-            return None
+            return NEVER
         if planning.done(self.object, self.runs):
             self._finish()
-            return None
+            return NEVER
         candidates = planning.startable(self.object, self.runs)
         due = [run for run in candidates if run.due <= moment]
         if due and moment >= self._retry:
             self._start(due)
             return 0.0
-        times = [max(run.due, self._retry) for run in candidates] + [deadline]
-        return None if min(times) == NEVER else max(0.0, min(times) - moment)
+        return max(0.0, min([max(run.due, self._retry) for run in candidates] + [deadline]) - moment)
 
-    def _receive(self, timeout: float | None) -> None:
+    def _receive(self, seconds: float) -> None:
         """Wait for something to happen, and take in all that has."""
         try:
-            happened = self._inbox.get(timeout=timeout)
+            happened = self._inbox.get(timeout=None if seconds == NEVER else seconds)
             while True:
-                happened()
+                self._safely(happened, None)
                 happened = self._inbox.get_nowait()
         except queue.Empty:
             pass
@@ -203,11 +208,35 @@ class Pod:
                 self._tell("Warning", "Failed", f"Error: {error.reason}", run)
 
     def _launch(self, run: Run, image: Object) -> None:
+        sandbox = self.ground.sandbox
         began = Launch(self.node, self.ground, self.object, run, self._tells(run), self._report, self._work).go(image)
         if began:
             self._probe(run)
+        elif sandbox and self.ground.sandbox is None:
+            self._inbox.put(self._sandbox_gone)
         elif run.running:      # its postStart hook failed
             self._inbox.put(partial(self._restart, run, run.container, f"FailedPostStartHook, container {run.name} will be restarted"))
+
+    def _sandbox_gone(self) -> None:
+        """Whoever still runs is in a network of the past."""
+        self._tell("Normal", "SandboxChanged", "Pod sandbox changed, it will be killed and re-created.")
+        self._stop(self.runs, self._grace_of_pod)
+        for run in self.runs:
+            run.due = run.pause = 0.0
+
+    def _respec(self) -> None:
+        """A pod's image may change while it runs."""
+        spec = self.object["spec"]
+        images = {c["name"]: c for c in (*(spec.get("initContainers") or ()), *spec["containers"])}
+        for run in self.runs:
+            new = images.get(run.name, run.spec)
+            if new.get("image") == run.spec.get("image"):
+                continue
+            run.spec, run.due, run.pause = new, 0.0, 0.0
+            if run.running:
+                run.again = True
+                self._restart(run, run.container, f"Container {run.name} definition changed, will be restarted")
+                run.due = 0.0
 
     # --- probes
 
@@ -278,7 +307,11 @@ class Pod:
 
     def _grace(self, run: Run) -> float:
         probe = run.spec.get("livenessProbe") or {}
-        return float(probe.get("terminationGracePeriodSeconds", self.object["spec"].get("terminationGracePeriodSeconds", DEFAULT_GRACE)))
+        return float(probe.get("terminationGracePeriodSeconds", self._grace_of_pod))
+
+    @property
+    def _grace_of_pod(self) -> float:
+        return float(self.object["spec"].get("terminationGracePeriodSeconds", DEFAULT_GRACE))
 
     def _stop(self, these: Sequence[Run], grace: float) -> float:
         """End these containers, by force once `grace` seconds are over. Returns what is left of them."""
@@ -313,7 +346,7 @@ class Pod:
 
     def _finish(self) -> None:
         """All has run to its end: the containers stay for their logs."""
-        self._stop([run for run in self.runs if run.sidecar], self.object["spec"].get("terminationGracePeriodSeconds", DEFAULT_GRACE))
+        self._stop([run for run in self.runs if run.sidecar], self._grace_of_pod)
         self._complete = True
         self._report()
         self.ground.remove_sandbox()
@@ -321,7 +354,7 @@ class Pod:
     def _fail(self, reason: str, message: str) -> None:
         self._failure = {"reason": reason, "message": message}
         self._tell("Normal", reason, message)
-        self._stop(self.runs, self.object["spec"].get("terminationGracePeriodSeconds", DEFAULT_GRACE))
+        self._stop(self.runs, self._grace_of_pod)
         self._finish()
 
     def _end(self) -> None:

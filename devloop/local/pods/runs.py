@@ -35,6 +35,7 @@ class Run:
     due: float = 0.0
     pause: float = 0.0
     unmet: bool = False        # it waits for something that may be applied any moment
+    again: bool = False        # it is to be started anew whatever the pod's policy says: its image is another
     stopping: bool = False
     probes: Cancel | None = None
 
@@ -64,7 +65,7 @@ class Run:
 
     def restarts_under(self, policy: str) -> bool:
         """Whether what has ended is to be started again."""
-        if self.sidecar:
+        if self.sidecar or self.again:
             return True
         failed = self.ended.get("exitCode") != 0
         if self.kind == "init":

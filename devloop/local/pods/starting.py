@@ -27,6 +27,7 @@ NO_LIMIT = 3600.0     # seconds: a postStart hook has no timeout of its own
 
 _DAEMON = "Error response from daemon: "
 _ABSENT = re.compile(r"executable file not found|no such file or directory", re.IGNORECASE)
+_NO_SANDBOX = re.compile(r"cannot join network|No such container|network namespace", re.IGNORECASE)     # the Engine was restarted
 _FORBIDDEN = re.compile(r"permission denied|exec format error", re.IGNORECASE)
 
 
@@ -50,7 +51,7 @@ class Launch:
         run = self.run
         config = (image.get("Config") or {})
         run.stop_signal = (run.spec.get("lifecycle") or {}).get("stopSignal") or config.get("StopSignal") or "SIGTERM"
-        run.image_id, run.unmet = image_id(image), False
+        run.image_id, run.unmet, run.again = image_id(image), False, False
         return self._created(image) and self._started()
 
     def _created(self, image: Object) -> bool:
@@ -93,6 +94,8 @@ class Launch:
         try:
             self.node.containers.start(run.container)
         except EngineError as error:
+            if _NO_SANDBOX.search(error.message):
+                self.ground.remove_sandbox()
             self.tell("Warning", "Failed", f"Error: {_DAEMON}{error.message}")
             code = 127 if _ABSENT.search(error.message) else 126 if _FORBIDDEN.search(error.message) else 128
             run.state = {"terminated": {"exitCode": code, "reason": "ContainerCannotRun", "message": error.message, "startedAt": begun,
