@@ -32,7 +32,7 @@ def example(tmp_path: Path, kubeconfig: str) -> Devloop:
     return Devloop(tmp_path / "hello", {"KUBECONFIG": kubeconfig, "REGISTRY": "ghcr.io/acme", "KUBE_CONTEXT": "staging"})
 
 
-@pytest.mark.parametrize("profiles", [[], ["minikube"], ["minikube-multinode"], ["ci"], ["hot"]], ids="+".join)
+@pytest.mark.parametrize("profiles", [[], ["minikube"], ["minikube-multinode"], ["ci"], ["kaniko"], ["hot"]], ids="+".join)
 def test_the_api_server_accepts_what_every_profile_renders(example: Devloop, kube: Kube, namespace: str, profiles: list[str]) -> None:
     flags = [flag for name in profiles for flag in ("-p", name)]
     example.run("render", "-n", namespace, "-o", "all.yaml", *flags).ended(0)
@@ -77,8 +77,10 @@ def hellos(session: Session, name: str) -> Any:
     return json.loads(ask(session, f"/hello/{name}"))
 
 
-def test_page_and_api_answer_and_a_change_of_the_sources_restores_no_packages(runnable: Devloop, namespace: str) -> None:
-    with runnable.start("dev", "-n", namespace) as session:
+@pytest.mark.parametrize("target", [(), ("--local",)], ids=["kubernetes", "docker"])
+def test_page_and_api_answer_and_a_change_of_the_sources_restores_no_packages(runnable: Devloop, namespace: str, target: tuple[str, ...],
+                                                                              ) -> None:
+    with runnable.start("dev", "-n", namespace, *target) as session:
         session.live(1)
         assert ask(session, "/") == (EXAMPLE / "web/html/index.html").read_text().rstrip("\n")
         ask(session, "/hello/ann", "bob")
@@ -96,8 +98,9 @@ def test_page_and_api_answer_and_a_change_of_the_sources_restores_no_packages(ru
         session.ended()
 
 
-def test_hot_runs_the_api_from_its_sources(runnable: Devloop, namespace: str) -> None:
-    with runnable.start("run", "-n", namespace, "-p", "hot", "--port-forward") as session:
+@pytest.mark.parametrize("target", [(), ("--local",)], ids=["kubernetes", "docker"])
+def test_hot_runs_the_api_from_its_sources(runnable: Devloop, namespace: str, target: tuple[str, ...]) -> None:
+    with runnable.start("run", "-n", namespace, "-p", "hot", "--port-forward", *target) as session:
         session.live(1)
         ask(session, "/hello/ann", "bob")
         assert hellos(session, "ann")["from"] == ["bob"]
