@@ -9,6 +9,7 @@ import io
 import json
 import os
 import re
+import subprocess
 import tarfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
@@ -19,6 +20,7 @@ from typing import Any
 import docker
 import pytest
 from cluster.conftest import KANIKO
+from cluster.gitserver import commit, served
 from cluster.kaniko import BASE, node_address, pods_registry
 from cluster.registries import PASSWORD, USER, certificate, free_address
 
@@ -54,10 +56,10 @@ class Executor:
         self._containers: list[str] = []
 
     def run(self, dockerfile: str, *flags: str, to: str | None = None, files: Mapping[str, str] = CONTEXT, environ: Mapping[str, str] = {},
-            command: Sequence[str] | None = None, more: Mapping[str, str] = {}) -> Done:
+            command: Sequence[str] | None = None, more: Mapping[str, str] = {}, dockerfile_at: str = "Dockerfile") -> Done:
         """In a fresh container. ``BASE`` in the Dockerfile is the base image. `more`: files outside of the context."""
         arguments = command if command is not None else [f"--destination={to or self.address + '/web:1'}", "--log-format=json", *flags]
-        context = {"Dockerfile": dockerfile.replace("BASE", f"{self.address}/{BASE}")} | files
+        context = {dockerfile_at: dockerfile.replace("BASE", f"{self.address}/{BASE}")} | files
         name = self._create(arguments, environment=dict(environ))
         self._api.put_archive(name, "/", _tar({f"workspace/{path}": text for path, text in context.items()} | more))
         return self._finish(name)
@@ -340,6 +342,35 @@ def test_stages_take_from_each_other_and_only_those_that_are_needed_are_built(ex
     assert done.out.split()[2:4] == ["5", "6"]
     assert "unused" not in done.out + done.err.replace("AS unused", "")
     assert set(executor.pushed().names(1)) == {"made", "made/tool"}
+
+
+def test_a_context_from_git(executor: Executor, docker_api: docker.APIClient, tmp_path: Path) -> None:
+    dockerfile = f"FROM {executor.address}/{BASE}\nCOPY one /\nRUN cat /one\n"
+    first = commit(tmp_path / "app", {"sub/Dockerfile": dockerfile, "sub/one": "first\n"})
+    commit(tmp_path / "app", {"sub/one": "second\n"})
+    login = "Basic " + base64.b64encode(f"{USER}:{PASSWORD}".encode()).decode()
+    logged_in = {"GIT_PULL_METHOD": "http", "GIT_USERNAME": USER, "GIT_PASSWORD": PASSWORD}
+
+    with served(tmp_path, node_address(docker_api), login) as server:
+        def build(reference: str, path: str = "app", environ: Mapping[str, str] = logged_in) -> Done:
+            return executor.run("", f"--context=git://{server}/{path}{reference}", "--context-sub-path=sub", "--dockerfile=Dockerfile",
+                                "--no-push", environ=environ, dockerfile_at="elsewhere")
+
+        def told(done: Done) -> list[str]:
+            assert done.code == 1
+            return [line.rstrip(": ") for line in done.err.splitlines() if line.startswith("Error: ")]
+
+        failed = "Error: error resolving source context: "
+        assert build("").out.endswith("\nsecond\n")
+        assert build("#refs/heads/main").out.endswith("\nsecond\n")
+        assert build(f"#refs/heads/main#{first}").out.endswith("\nfirst\n")
+        assert told(build("#refs/heads/none")) == [failed + "reference not found"]
+        assert told(build("", "none")) == [failed + "repository not found"]
+        assert told(build("", environ={"GIT_PULL_METHOD": "http"})) == [failed + "authentication required"]
+        # servers such as GitHub give every commit, Git's own only if it is told to
+        assert told(build(f"#{first}")) == [failed + "server does not support exact SHA1 refspec"]
+        subprocess.run(["git", "-C", tmp_path / "app", "config", "uploadpack.allowAnySHA1InWant", "true"], check=True)
+        assert build(f"#{first}").out.endswith("\nfirst\n")
 
 
 def test_the_next_build_in_a_container_finds_what_the_last_has_left_unless_it_is_told_to_clean(executor: Executor) -> None:

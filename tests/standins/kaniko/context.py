@@ -13,9 +13,11 @@ from urllib.parse import quote
 
 from . import log
 from .flags import Flags, UsageError
+from .transport import Tls, TransportError, basic, send
 
 UNPACKED = Path("/kaniko/buildcontext")
 TOOLS = "/kaniko/git"
+TOLD = "error resolving source context:"
 
 
 def locate(flags: Flags) -> Path:
@@ -31,7 +33,7 @@ def locate(flags: Flags) -> Path:
     elif scheme == "git":
         found = _clone(rest, flags)
     else:
-        raise UsageError(f"error resolving source context: unknown build context prefix provided, please use one of the following: {given}")
+        raise UsageError(f"{TOLD} unknown build context prefix provided, please use one of the following: {given}")
     return found / flags.text["context-sub-path"]
 
 
@@ -43,32 +45,49 @@ def _archive(path: str) -> Path:
         with tarfile.open(None if path == "stdin" else path, "r|gz", sys.stdin.buffer if path == "stdin" else None) as tar:
             tar.extractall(UNPACKED)
     except (EOFError, tarfile.ReadError):
-        raise UsageError("error resolving source context: unexpected EOF") from None
+        raise UsageError(f"{TOLD} unexpected EOF") from None
     except OSError as error:
-        raise UsageError(f"error resolving source context: {error}") from None
+        raise UsageError(f"{TOLD} {error}") from None
     return UNPACKED
 
 
 def _clone(where: str, flags: Flags) -> Path:
     address, _, reference = where.partition("#")
     reference, _, commit = reference.partition("#")
-    method = os.environ.get("GIT_PULL_METHOD", "https")
-    if re.fullmatch(r"[0-9a-f]{40}", reference):
-        reference, commit = "", reference
     user, password = os.environ.get("GIT_USERNAME", ""), os.environ.get("GIT_PASSWORD", "")
     if token := os.environ.get("GIT_TOKEN"):
         user, password = token, ""
-    login = f"{quote(user, safe='')}:{quote(password, safe='')}@" if user else ""
-    options = [f"--branch={reference.removeprefix('refs/heads/')}"] if reference else []
+    method = os.environ.get("GIT_PULL_METHOD", "https")
+    known = _known(f"{method}://{address}", user, password)
     settings = dict(item.partition("=")[::2] for item in flags.many["git"])
-    options += [f"--branch={settings['branch']}"] if "branch" in settings else []
+    alone = re.fullmatch(r"[0-9a-f]{40}", reference)
+    branch = settings.get("branch") or ("" if alone else re.sub("^refs/(heads|tags)/", "", reference))
+    options = [f"--branch={branch}"] if branch else []
     options += [f"--depth={settings['depth']}"] if settings.get("depth", "0") != "0" else []
     options += ["--single-branch"] if settings.get("single-branch") == "true" else ["--no-single-branch"]
     options += ["--recurse-submodules"] if settings.get("recurse-submodules") == "true" else []
+    login = f"{quote(user, safe='')}:{quote(password, safe='')}@" if user else ""
     _git("clone", "--progress", "--template=", *options, f"{method}://{login}{address}", str(UNPACKED), password=password or user)
+    if alone:
+        if b"-sha1-in-want" not in known:
+            raise UsageError(f"{TOLD} server does not support exact SHA1 refspec")
+        commit = commit or reference
+        _git("-C", str(UNPACKED), "fetch", "origin", reference, password=password or user)
     if commit:
         _git("-C", str(UNPACKED), "checkout", "--detach", commit, password=password or user)
     return UNPACKED
+
+
+def _known(url: str, user: str, password: str) -> bytes:
+    """What the server says of the repository, and of what it can do."""
+    try:
+        headers = {"Authorization": basic(user, password)} if user else {}
+        reply = send("GET", f"{url}/info/refs?service=git-upload-pack", headers=headers, tls=Tls())
+    except TransportError as error:
+        raise UsageError(f"{TOLD} {error}") from None
+    if reply.status != 200:
+        raise UsageError(TOLD + {401: " authentication required: ", 404: " repository not found: "}.get(reply.status, f" {reply.reason}"))
+    return reply.body
 
 
 def _git(*arguments: str, password: str) -> None:
@@ -78,7 +97,7 @@ def _git(*arguments: str, password: str) -> None:
     told = done.stderr.replace(password, "***") if password else done.stderr
     if done.returncode:
         why = next((line for line in told.splitlines() if line.startswith(("fatal:", "error:"))), told.strip())
-        raise UsageError(f"error resolving source context: {why}")
+        raise UsageError(f"{TOLD} {'reference not found' if 'Remote branch' in why else why}")
     sys.stdout.write(told)
     sys.stdout.flush()
 

@@ -187,6 +187,7 @@ class Images:
             if registry.has("blobs", layer.digest) or (near and layer.origin and registry.mount(layer.digest, layer.origin.repository)):
                 continue
             registry.upload(layer.digest, self.download(layer))
+        LAYERS.mkdir(parents=True, exist_ok=True)
         file = LAYERS / "config.json"
         file.write_bytes(config)
         registry.upload("sha256:" + hashlib.sha256(config).hexdigest(), file)
