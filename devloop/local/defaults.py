@@ -48,7 +48,7 @@ def defaulted(obj: Object) -> Object:
 def _spec(kind: str, spec: Object) -> Object:
     match kind:
         case "Pod":
-            return _pod_spec(spec, _POD)
+            return _with_requests(_pod_spec(spec, _POD))
         case "Deployment":
             spec["strategy"] = _rolling(spec.get("strategy"), {"maxUnavailable": "25%", "maxSurge": "25%"})
         case "StatefulSet":
@@ -131,9 +131,17 @@ def _container(container: Object) -> Object:
         container["lifecycle"] = {hook: _handler(handler) for hook, handler in container["lifecycle"].items()}
     if "env" in container:
         container["env"] = [_variable(variable) for variable in container["env"]]
-    if limits := container["resources"].get("limits"):
-        container["resources"] = {**container["resources"], "requests": {**limits, **(container["resources"].get("requests") or {})}}
     return container
+
+
+def _with_requests(spec: Object) -> Object:
+    """Requests that were left out are as the limits."""
+    for key in _CONTAINER_LISTS:
+        for index, container in enumerate(spec.get(key) or ()):
+            if limits := container["resources"].get("limits"):
+                requests = {**limits, **(container["resources"].get("requests") or {})}
+                spec[key][index] = {**container, "resources": {**container["resources"], "requests": requests}}
+    return spec
 
 
 def _handler(handler: Any) -> Any:

@@ -15,7 +15,6 @@ from devloop.local.refusals import already_exists, invalid, not_found, refused
 from devloop.local.store import NODE, Store
 from devloop.local.typed import check, without_nulls
 from devloop.local.validation import validate
-from devloop.local.validation.changes import validate_change
 from devloop.local.validation.words import invalid as invalid_value
 from devloop.model import Object
 from devloop.pods import PODS
@@ -92,8 +91,7 @@ class Writes:
         new = defaulted(wanted)
         if new["kind"] == "Service":
             new = self._with_node_ports(new, live)
-        validate(new)
-        validate_change(live, new)
+        validate(new, live)
         if new["kind"] == "DaemonSet" and new["spec"]["template"] != live["spec"]["template"]:
             generation = int((live["metadata"].get("annotations") or {}).get(DAEMON_GENERATION, 0)) + 1
             new = _annotated(new, DAEMON_GENERATION, str(generation))

@@ -12,15 +12,16 @@ from devloop.local.refusals import Cause
 from devloop.local.refusals import invalid as refused
 from devloop.local.schedules import five_fields
 from devloop.local.selectors import selects
+from devloop.local.validation.changes import changes
 from devloop.local.validation.pods import pod_spec
 from devloop.local.validation.services import ingress, service
 from devloop.local.validation.words import Causes, forbidden, invalid, not_negative, obeys, one_of, required, unsupported
 from devloop.model import Object
 
 
-def validate(obj: Object) -> None:
-    """`obj`: with its defaults. Raises `ApiError` (422) with all that is wrong."""
-    if wrong := list(_wrong(obj)):
+def validate(obj: Object, before: Object | None = None) -> None:
+    """`obj`: with its defaults; `before`: as it is now, where it is there. Raises `ApiError` (422) with all that is wrong."""
+    if wrong := [*_wrong(obj), *(changes(before, obj) if before else ())]:
         raise refused(kind_of(obj), obj["metadata"].get("name", ""), wrong)
 
 

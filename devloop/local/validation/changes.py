@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from devloop.local.kinds import kind_of
-from devloop.local.refusals import invalid as refused
 from devloop.local.validation.words import Causes, forbidden, invalid
 from devloop.model import Object
 
@@ -17,13 +15,8 @@ _FIXED: Mapping[str, tuple[str, ...]] = {"Deployment": ("selector",), "ReplicaSe
                                          "Job": ("selector", "template", "completions", "completionMode")}
 
 
-def validate_change(old: Object, new: Object) -> None:
-    """Raises `ApiError` (422) where `new` cannot follow `old`."""
-    if wrong := list(_wrong(old, new)):
-        raise refused(kind_of(new), new["metadata"]["name"], wrong)
-
-
-def _wrong(old: Object, new: Object) -> Causes:
+def changes(old: Object, new: Object) -> Causes:
+    """Why `new` cannot follow `old`."""
     before, after = old.get("spec") or {}, new.get("spec") or {}
     for field in _FIXED.get(new["kind"], ()):
         if before.get(field) != after.get(field):
