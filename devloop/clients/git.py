@@ -44,13 +44,14 @@ def state(directory: Path, environ: Mapping[str, str], cancel: Cancel | None = N
     return GitState(sha[:ABBREVIATED], "" if branch == "(detached)" else branch, dirty)
 
 
-def remote_commit(url: str, ref: str, environ: Mapping[str, str], cancel: Cancel) -> str:
-    """The commit that a branch, a tag, HEAD (empty) or a full commit names in the repository at `url`.
+def remote_commit(url: str, ref: str, environ: Mapping[str, str], cancel: Cancel) -> tuple[str, str]:
+    """The commit that a branch, a tag, HEAD (empty) or a full commit names in the repository at `url`; and the full name of that branch or
+    tag, or HEAD; empty for commits.
 
     Raises `ConfigError`, `Cancelled`.
     """
     if re.fullmatch(r"[0-9a-f]{40}", ref):
-        return ref
+        return ref, ""
     # a tag's own object is no commit: what it points to is listed behind it, as ref^{}
     wanted = [ref, f"{ref}^{{}}"] if ref else ["HEAD"]
     try:
@@ -67,7 +68,7 @@ def remote_commit(url: str, ref: str, environ: Mapping[str, str], cancel: Cancel
     found = {name: commit for commit, name in (line.split("\t") for line in done.output.splitlines())}
     for name in (f"refs/tags/{ref}^{{}}", f"{ref}^{{}}", f"refs/heads/{ref}", f"refs/tags/{ref}", ref or "HEAD"):
         if name in found:
-            return found[name]
+            return found[name], name.removesuffix("^{}")
     raise ConfigError(f"{url} has no branch, tag or commit '{ref}'.", hint="Correct build.kaniko.context.git.ref in devloop.yaml.")
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 
 from devloop.build.builder import BuildJob
 from devloop.build.kaniko.agent import CERTIFICATES, CONTEXT, DIGEST, LOGINS
+from devloop.build.kaniko.git import fragment
 from devloop.config.kaniko import flag
 from devloop.config.models import GitContext, Kaniko
 from devloop.model import ImageRef
@@ -14,11 +15,10 @@ from devloop.model import ImageRef
 _PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "FTP_PROXY", "ALL_PROXY")
 
 
-def arguments(job: BuildJob, kaniko: Kaniko, target: ImageRef, *, insecure: bool, commit: str = "") -> list[str]:
-    """The executor's flags. `target`: where it pushes to. `insecure`: that registry may speak plain HTTP or show any certificate.
-    `commit`: of a context from Git."""
+def arguments(job: BuildJob, kaniko: Kaniko, target: ImageRef, *, insecure: bool) -> list[str]:
+    """The executor's flags. `target`: where it pushes to. `insecure`: that registry may speak plain HTTP or show any certificate."""
     docker = job.artifact.docker
-    flags = [*_context(job, kaniko, commit), f"--destination={target}", f"--digest-file={DIGEST}", "--log-format=json",
+    flags = [*_context(job, kaniko), f"--destination={target}", f"--digest-file={DIGEST}", "--log-format=json",
              *(f"--build-arg={name}={value}" for name, value in sorted(job.build_args.items())),
              *(f"--build-arg={name}" for name in _proxy_names(kaniko.env) if name not in job.build_args),
              *(f"--label={name}={value}" for name, value in sorted(docker.labels.items()))]
@@ -29,13 +29,13 @@ def arguments(job: BuildJob, kaniko: Kaniko, target: ImageRef, *, insecure: bool
     return [*flags, *_cache(kaniko, target), *_registries(kaniko, target, insecure=insecure), *kaniko.args]
 
 
-def _context(job: BuildJob, kaniko: Kaniko, commit: str) -> Iterator[str]:
+def _context(job: BuildJob, kaniko: Kaniko) -> Iterator[str]:
     if not isinstance(kaniko.context, GitContext):
         yield f"--context=dir://{CONTEXT}"
         yield f"--dockerfile={CONTEXT}/{job.context.dockerfile_name}"      # a relative one would be looked for in the root directory first
         return
     git = kaniko.context.git
-    yield f"--context=git://{git.url.partition('://')[2]}#{commit}"
+    yield f"--context=git://{git.url.partition('://')[2]}#{fragment(job.context)}"
     if git.sub_path:
         yield f"--context-sub-path={git.sub_path}"
     yield f"--dockerfile={job.context.dockerfile_name}"

@@ -11,7 +11,6 @@ from devloop.build.bases import base_images
 from devloop.build.builder import BuildJob
 from devloop.build.kaniko.arguments import arguments, cache_repository, order
 from devloop.build.kaniko.diagnosis import executor_failure, late, never_started, pod_failure
-from devloop.build.kaniko.git import commit_of
 from devloop.build.kaniko.link import LinkLost
 from devloop.build.kaniko.logins import docker_config
 from devloop.build.kaniko.pod import job as job_object
@@ -145,14 +144,11 @@ class KanikoBuilder:
         image, kaniko, target = job.artifact.image, self._kaniko, self._target.of(job.ref)
         worker.start(stage.at, cancel)
         stage.at("")
-        commit = ""
-        if isinstance(kaniko.context, GitContext):
-            commit = commit_of(job.context)
-            worker.sync(None, stage.counted, cancel)
-        else:
-            sent = worker.sync(job.context, stage.counted, cancel)
+        uploaded = not isinstance(kaniko.context, GitContext)
+        sent = worker.sync(job.context if uploaded else None, stage.counted, cancel)
+        if uploaded:
             stage.told(f"context: {sent.files} of {sent.of} files sent, {size(sent.bytes)}")
-        flags = arguments(job, kaniko, target, insecure=self._target.config.insecure, commit=commit)
+        flags = arguments(job, kaniko, target, insecure=self._target.config.insecure)
         mine.add(worker)
         outcome = worker.build(order(flags, kaniko), self._login(job, target, stage.emit, cancel), listener.take, cancel)
         if outcome.code or not outcome.digest:

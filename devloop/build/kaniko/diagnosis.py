@@ -105,6 +105,10 @@ def executor_failure(job: BuildJob, kaniko: Kaniko, target: ImageRef, talk: Talk
     if name := refused_flag(said):
         return BuildError(f"{job.artifact.image}: the executor {kaniko.image} does not know the flag --{name}",
                           hint="Use a newer image (build.kaniko.image), or take the flag out of build.kaniko.args.", details=talk.tail)
+    if "error resolving source context" in said:
+        return BuildError(f"{job.artifact.image}: Kaniko cannot get its context, {job.context.name}: {_CHAIN.sub('', said)}",
+                          hint="See build.kaniko.context.git; a login goes into build.kaniko.env (GIT_USERNAME, GIT_PASSWORD, GIT_TOKEN).",
+                          details=talk.tail)
     if _PUSH.search(said):
         return _unpushed(job, target, said, talk)
     if exit_code := _EXIT.search(said):

@@ -64,4 +64,4 @@ def cloned(artifact: Artifact, config: Config, environ: Mapping[str, str], cance
     context = config.build.kaniko.context
     if not isinstance(context, GitContext):
         return None
-    return git_context(artifact, context.git, remote_commit(context.git.url, context.git.ref, environ, cancel))
+    return git_context(artifact, context.git, *remote_commit(context.git.url, context.git.ref, environ, cancel))

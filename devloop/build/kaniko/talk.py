@@ -33,6 +33,7 @@ class Listener:
         self._step = ""
         self._tail: deque[str] = deque(maxlen=TAIL)
         self._last = ""
+        self._usage = False
 
     @property
     def talk(self) -> Talk:
@@ -51,6 +52,9 @@ class Listener:
 
     def _heard(self, heard: Said) -> None:
         if not heard.level:
+            if self._usage or (heard.text == "Usage:" and self._last.startswith("Error: ")):
+                self._usage = True      # all that the executor could have been asked for, behind what was wrong with what it was
+                return
             if _LAST.match(heard.text):
                 self._last = heard.text
             self._say(heard.text)

@@ -29,14 +29,17 @@ def origin(tmp_path: Path) -> tuple[str, list[str]]:
     return str(tmp_path), commits
 
 
-@pytest.mark.parametrize(("ref", "which"), [("", 1), ("main", 1), ("v1", 0), ("light", 0), ("release/1", 0), ("refs/heads/main", 1)])
-def test_a_name_is_a_commit(origin: tuple[str, list[str]], ref: str, which: int) -> None:
+@pytest.mark.parametrize(("ref", "which", "name"), [
+    ("", 1, "HEAD"), ("main", 1, "refs/heads/main"), ("v1", 0, "refs/tags/v1"), ("light", 0, "refs/tags/light"),
+    ("release/1", 0, "refs/heads/release/1"), ("refs/heads/main", 1, "refs/heads/main"),
+])
+def test_a_name_is_a_commit(origin: tuple[str, list[str]], ref: str, which: int, name: str) -> None:
     url, commits = origin
-    assert remote_commit(url, ref, ENVIRON, Cancel()) == commits[which]
+    assert remote_commit(url, ref, ENVIRON, Cancel()) == (commits[which], name)
 
 
 def test_a_commit_is_itself_and_nobody_is_asked() -> None:
-    assert remote_commit("https://nowhere.invalid/x.git", "c0ffee" * 6 + "c0ff", {}, Cancel()) == "c0ffee" * 6 + "c0ff"
+    assert remote_commit("https://nowhere.invalid/x.git", "c0ffee" * 6 + "c0ff", {}, Cancel()) == ("c0ffee" * 6 + "c0ff", "")
 
 
 def test_what_is_not_there_is_told(origin: tuple[str, list[str]], tmp_path: Path) -> None:

@@ -68,14 +68,15 @@ def test_registries(made: BuildJob) -> None:
     assert found[-1] == "--snapshot-mode=redo"
 
 
-def test_a_commit_is_cloned(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("ref", "fragment"), [("", "c0ffee"), ("HEAD", "#c0ffee"), ("refs/heads/main", "refs/heads/main#c0ffee")])
+def test_a_commit_is_cloned(tmp_path: Path, ref: str, fragment: str) -> None:
     artifact = Artifact(image="hello-web")
-    context = git_context(artifact, Git(url="https://github.com/acme/hello.git", ref="main", sub_path="web"), "c0ffee" * 6 + "c0ff")
+    context = git_context(artifact, Git(url="https://github.com/acme/hello.git", ref="main", sub_path="web"), "c0ffee", ref)
     job = BuildJob(artifact, context, ImageRef("hello-web", "1"), {})
     kaniko = Kaniko.model_validate({"context": {"git": {"url": "https://github.com/acme/hello.git", "ref": "main", "subPath": "web"}}})
-    found = arguments(job, kaniko, TARGET, insecure=False, commit="c0ffee")
+    found = arguments(job, kaniko, TARGET, insecure=False)
 
-    assert found[:3] == ["--context=git://github.com/acme/hello.git#c0ffee", "--context-sub-path=web", "--dockerfile=Dockerfile"]
+    assert found[:3] == [f"--context=git://github.com/acme/hello.git#{fragment}", "--context-sub-path=web", "--dockerfile=Dockerfile"]
     assert not context.depends_on(tmp_path / "Dockerfile")
 
 

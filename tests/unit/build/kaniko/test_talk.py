@@ -73,6 +73,13 @@ def test_a_base_image_is_that_of_its_from(job: MakeJob, hear: Hear) -> None:
     assert talk.step == "Step 3/6 : FROM ghcr.io/acme/base:2"
 
 
+def test_all_that_the_executor_could_do_is_no_part_of_what_is_wrong(job: MakeJob, hear: Hear) -> None:
+    talk, events = hear(job(DOCKERFILE), "Error: unknown flag: --nope\nUsage:\n  executor [flags]\n\nFlags:\n  --build-arg strings")
+
+    assert (talk.last, talk.tail) == ("Error: unknown flag: --nope", ())
+    assert events == [StepOutput("build", "hello-web", "Error: unknown flag: --nope")]
+
+
 def test_warnings_are_told_as_such(job: MakeJob, hear: Hear) -> None:
     _, events = hear(job(DOCKERFILE), '{"level":"warning","msg":"old","time":"x"}')
 
