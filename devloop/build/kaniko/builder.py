@@ -122,7 +122,7 @@ class KanikoBuilder:
                     self._given_up(worker)
                     worker = None
                     if told:
-                        raise pod_failure(job, self._kaniko, error.diagnosis) from error
+                        raise pod_failure(job, self._kaniko, error.diagnosis, listener.talk) from error
                 except (PodGone, Spoiled) as error:
                     lost = error
                     self._given_up(worker)

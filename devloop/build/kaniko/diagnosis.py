@@ -57,8 +57,10 @@ class Talk:
     last: str
 
 
-def pod_failure(job: BuildJob, kaniko: Kaniko, found: Diagnosis) -> BuildError:
+def pod_failure(job: BuildJob, kaniko: Kaniko, found: Diagnosis, talk: Talk) -> BuildError:
     """Of a pod that cannot build: the cause as a rollout would tell it, and what to do in terms of build.kaniko."""
+    if talk.step:
+        return replace_hint(failure(job, found.message, step=talk.step, output=talk.tail), _hint(kaniko, found))
     return BuildError(f"{job.artifact.image}: {found.message}", hint=_hint(kaniko, found))
 
 
@@ -115,8 +117,12 @@ def executor_failure(job: BuildJob, kaniko: Kaniko, target: ImageRef, talk: Talk
         return failure(job, f"exit code: {exit_code[1]}" if exit_code[1] else f"it was ended by signal {exit_code[2]}",
                        step=talk.step, output=talk.tail)
     said = said.replace(f"{CONTEXT}/", "")
-    found = failure(job, _CHAIN.sub("", said) or f"the executor ended with exit code {code}", step=talk.step, output=talk.tail)
+    found = failure(job, _CHAIN.sub("", said) or _silent(code), step=talk.step, output=talk.tail)
     return replace_hint(found, _registry_hint(said) or found.hint)
+
+
+def _silent(code: int) -> str:
+    return f"the executor ended with exit code {code}" if code else "the executor tells no digest of what it pushed"
 
 
 def _unpushed(job: BuildJob, target: ImageRef, said: str, talk: Talk) -> BuildError:

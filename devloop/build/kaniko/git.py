@@ -15,8 +15,10 @@ _NOWHERE = Path(os.devnull)
 
 
 def git_context(artifact: Artifact, git: Git, commit: str, ref: str = "") -> BuildContext:
-    """What is at this commit, which the branch or tag with the full name `ref`, or HEAD, leads to. Its digest, and with it the tag, follows from the
-    commit and the directory."""
+    """What is at this commit, which the branch or tag with the full name `ref`, or HEAD, leads to.
+
+    Its digest, and with it the tag, follows from the commit and the directory.
+    """
     place = "\0".join((git.url, commit, git.sub_path, artifact.docker.dockerfile))
     dockerfile = artifact.docker.dockerfile or "Dockerfile"
     return BuildContext(

@@ -52,10 +52,10 @@ class Watching:
         name, pod = job["metadata"]["name"], self.pod(job["metadata"]["name"])
         with self._news:
             found = diagnose(pod, self._events) if pod else self._uncreated(name, job["metadata"]["uid"])
-        if not found:
-            self._since = {key: moment for key, moment in self._since.items() if key[0] != name}
-            return None
-        since = self._since.setdefault((name, found.topic), time.monotonic())
+            if not found:
+                self._since = {key: moment for key, moment in self._since.items() if key[0] != name}
+                return None
+            since = self._since.setdefault((name, found.topic), time.monotonic())
         over = pod is not None and finished(pod)
         return found if over or time.monotonic() - since >= found.patience else None
 

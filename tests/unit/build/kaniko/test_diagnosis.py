@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from devloop.build.kaniko.diagnosis import executor_failure, late, pod_failure
+from devloop.build.kaniko.diagnosis import Talk, executor_failure, late, pod_failure
 from devloop.config.models import Kaniko
 from devloop.deploy.causes.diagnosis import Diagnosis, Missing
 from devloop.model import ImageRef
@@ -77,11 +77,18 @@ def test_the_executors_failures(job: MakeJob, hear: Hear, text: str, code: int, 
     (Diagnosis("create", "FailedCreate", 'job/x cannot create its pods: serviceaccount "x" not found'), "build.kaniko.serviceAccount"),
 ])
 def test_the_pods_failures_come_with_the_key_to_change(job: MakeJob, found: Diagnosis, hint: str) -> None:
-    error = pod_failure(job(DOCKERFILE), Kaniko(), found)
+    error = pod_failure(job(DOCKERFILE), Kaniko(), found, Talk("", (), ""))
 
     assert error.message == f"hello-web: {found.message}"
     assert hint in error.hint
     assert "manifest" not in error.hint
+
+
+def test_a_pod_that_is_lost_in_mid_build_names_the_instruction(job: MakeJob, hear: Hear) -> None:
+    made = job(DOCKERFILE)
+    error = pod_failure(made, Kaniko(), Diagnosis("failed", "Evicted", "pod x was ended by its node (Evicted)"), hear(made, RUN)[0])
+
+    assert error.message == "hello-web: web/Dockerfile:2: RUN make failed: pod x was ended by its node (Evicted)"
 
 
 def test_one_that_takes_too_long_names_the_instruction(job: MakeJob, hear: Hear) -> None:
