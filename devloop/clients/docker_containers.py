@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 import socket
 import ssl
-import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, cast
 
 from devloop.cancel import Cancel
 from devloop.clients.docker import DockerEngine
+from devloop.clients.feeding import feeding
 from devloop.clients.process import Captured
 from devloop.errors import EngineError
 
@@ -56,7 +56,8 @@ def execute(engine: DockerEngine, container: Container, argv: Sequence[str], can
     with engine.mapped(), engine.connection("POST", f"/exec/{execution}/start", cancel, headers=headers) as (connection, prepared):
         sock = connection.sock       # the connection itself lets go of it once the answer has begun
         connection.request("POST", prepared.path_url, request, headers=cast(Any, prepared.headers), preload_content=False)
-        with engine.answer(connection) as response, _feeding(sock, stdin):
+        with engine.answer(connection) as response, feeding("exec-stdin", stdin, sock.sendall, lambda: _shut(sock, socket.SHUT_WR),
+                                                            lambda: _shut(sock, socket.SHUT_RDWR)):
             while header := response.read(_HEADER):
                 said.setdefault(header[0], []).append(response.read(int.from_bytes(header[4:])))
     with engine.mapped():
@@ -66,37 +67,7 @@ def execute(engine: DockerEngine, container: Container, argv: Sequence[str], can
     return Captured(code, *(b"".join(said[stream]).decode(errors="replace") for stream in (1, 2)))
 
 
-@contextmanager
-def _feeding(sock: socket.socket, chunks: Iterable[bytes] | None) -> Iterator[None]:
-    """Writes the program's input while the block reads its output. Raises what `chunks` raised."""
-    if chunks is None:
-        yield
-        return
+def _shut(sock: socket.socket, how: int) -> None:
     assert not isinstance(sock, ssl.SSLSocket)
-    failed: list[BaseException] = []
-
-    def feed(source: Iterator[bytes]) -> None:
-        try:
-            for chunk in source:
-                try:
-                    sock.sendall(chunk)
-                except OSError:      # it ended before it had read everything: its exit code and output say why
-                    break
-        except BaseException as error:  # noqa: BLE001  raised again in the reading thread
-            failed.append(error)
-        finally:
-            with suppress(OSError):
-                sock.shutdown(socket.SHUT_WR)
-
-    thread = threading.Thread(target=feed, args=(iter(chunks),), name="exec-stdin", daemon=True)
-    thread.start()
-    try:
-        yield
-    except BaseException:
-        with suppress(OSError):
-            sock.shutdown(socket.SHUT_RDWR)
-        raise
-    finally:
-        thread.join()
-    if failed:
-        raise failed[0]
+    with suppress(OSError):
+        sock.shutdown(how)

@@ -3,10 +3,8 @@
 Tried in turn: websockets with ``v5.channel.k8s.io`` (Kubernetes 1.30 and later), SPDY/3.1 (every version, but many proxies do not let it
 through), websockets with ``v4.channel.k8s.io`` (every version, but the end of a command's input cannot be told).
 
-What Kubernetes cannot do: end a command. One whose connection has gone finds its input at an end, and goes on.
-Beware of commands that close or redirect their own output (``sh -c 'cat >FILE'``: the shell becomes the cat): containerd closes the input
-of a command as soon as nobody holds its stdout or its stderr any more, in mid-stream, and the exit code is 0. A shell that
-has something to do afterwards (``sh -c 'cat >FILE; exit $?'``) keeps them open.
+Kubernetes cannot end a command: one whose connection has gone finds its input at an end, and goes on.
+A command with input had better be a `script`: see there.
 """
 
 from __future__ import annotations
@@ -56,6 +54,17 @@ class Command:
                 + urlencode([*query, *(("command", argument) for argument in self.argv)]))
 
 
+def script(text: str) -> list[str]:
+    """The argv of a shell script that may be given any amount of input, whatever it does with it.
+
+    A command that has ended before it has read all loses its exit code in a third of the cases: the API server drops what comes from the
+    kubelet once it cannot write to it; and containerd 2.1 never tells its end (kubectl hangs with it). And containerd closes the input
+    of one whose stdout or stderr nobody holds open any more (``sh -c 'cat >FILE'``, where the shell becomes the cat): half of the file
+    is missing then, and the exit code is 0. So this shell keeps them open, and reads what the script has left.
+    """
+    return ["sh", "-c", f"(\n{text}\n)\ncode=$?\ncat >/dev/null\nexit $code"]
+
+
 class Exec:
     """A command that runs. One thread may write while another one reads."""
 
@@ -63,6 +72,7 @@ class Exec:
         self._command, self._thread, self._wire = command, thread, wire
         self._output: deque[tuple[int, bytes]] = deque()
         self._unread = 0
+        self._first = b""               # of stdout
         self._said = b""                # by the error stream
         self._status: dict[str, Any] | None = None
         self._ended = False
@@ -92,16 +102,19 @@ class Exec:
 
     @property
     def exit_code(self) -> int:
-        """Once `read` has returned None. Raises `ApiError` where it could not be started, `UnreachableError` where its connection broke."""
+        """Once `read` has returned None. Raises `ApiError` where it could not be started (there is no such program, say), and
+        `UnreachableError` where its connection broke."""
         status = self._status
         if status is None:
             raise UnreachableError(f"the connection to {self._command} broke", hint="Is the cluster running, and the network there?")
         if status.get("status") == "Success":
             return 0
+        # Docker says of a program that cannot be started that it has ended, and why in place of its output
+        said = self._first.decode(errors="replace").strip() if self._first.startswith(b"OCI runtime exec failed: ") else ""
         for cause in (status.get("details") or {}).get("causes") or ():
-            if cause.get("reason") == "ExitCode":
+            if cause.get("reason") == "ExitCode" and not said:
                 return int(cause["message"])
-        said = str(status.get("message") or status)
+        said = said or str(status.get("message") or status)
         raise ApiError(f"{self._command} could not be run: {said.rpartition('unable to start container process: ')[2]}",
                        status=status.get("code", 500), reason=status.get("reason", ""), body=status)
 
@@ -120,6 +133,7 @@ class Exec:
                         with suppress(ValueError):      # it may come in parts
                             self._status = json.loads(self._said)
                     elif data:
+                        self._first = self._first or data
                         self._output.append((channel, data))
                         self._unread += len(data)
                 self._news.set()

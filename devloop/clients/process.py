@@ -12,6 +12,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
 from devloop.cancel import Cancel
+from devloop.clients.feeding import feeding
 
 GRACE = 2.0   # seconds between asking a program to end and ending it
 
@@ -45,8 +46,9 @@ def stream(argv: Sequence[str], *, environ: Mapping[str, str], cancel: Cancel, s
     What `stdin` raises ends the program and is raised. Raises `OSError` where it cannot be started, `Cancelled`.
     """
     with _started(argv, environ, cancel, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
+        assert process.stdin
         assert process.stdout
-        with _feeding(process, stdin):
+        with feeding(f"stdin-{process.pid}", stdin, process.stdin.write, process.stdin.close, lambda: _signal(process, signal.SIGKILL)):
             for line in process.stdout:
                 on_line(line.decode(errors="replace").rstrip("\r\n"))
         process.wait()
@@ -85,34 +87,3 @@ def _signal(process: subprocess.Popen[bytes], number: signal.Signals) -> None:
     if process.returncode is None:
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(process.pid, number)
-
-
-@contextmanager
-def _feeding(process: subprocess.Popen[bytes], chunks: Iterable[bytes]) -> Iterator[None]:
-    """Writes the program's input while the block reads its output. Raises what `chunks` raised."""
-    failed: list[BaseException] = []
-
-    def feed() -> None:
-        assert process.stdin
-        # a broken pipe: it ended before it had read everything, and its exit code and output say why
-        with suppress(BrokenPipeError), process.stdin as pipe:
-            try:
-                for chunk in chunks:
-                    pipe.write(chunk)
-            except BrokenPipeError:
-                pass
-            except BaseException as error:  # noqa: BLE001  raised again in the reading thread
-                failed.append(error)
-                _signal(process, signal.SIGKILL)
-
-    thread = threading.Thread(target=feed, name=f"stdin-{process.pid}", daemon=True)
-    thread.start()
-    try:
-        yield
-    except BaseException:
-        _signal(process, signal.SIGKILL)
-        raise
-    finally:
-        thread.join()
-    if failed:
-        raise failed[0]
