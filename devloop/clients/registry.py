@@ -34,8 +34,11 @@ class Stored:
 
     @property
     def config(self) -> str:
-        """The digest of the image's config; empty for a list of platforms."""
-        return str((json.loads(self.body).get("config") or {}).get("digest", "")) if self.body else ""
+        """The digest of the image's config; empty for a list of platforms, and for what is none: a network's own page, say."""
+        try:
+            return str((json.loads(self.body).get("config") or {}).get("digest", ""))
+        except (ValueError, AttributeError):
+            return ""
 
 
 class Registry:
@@ -74,7 +77,8 @@ class Registry:
         answer = self.request("HEAD", f"/v2/{repository}/blobs/{digest}", cancel, repository=repository)
         if answer.status == 404:
             return None
-        return int(self.expect(answer, repository, 200).headers["content-length"])
+        size = self.expect(answer, repository, 200).headers.get("content-length", "")
+        return int(size) if size.isdigit() else None
 
     def mount(self, repository: str, digest: str, source: str, cancel: Cancel) -> bool:
         """Have a blob of the repository `source` here, too, without sending it. False: it is not there."""

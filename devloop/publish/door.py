@@ -19,6 +19,7 @@ from urllib.parse import parse_qs, urlsplit
 
 from devloop.cancel import Cancel
 from devloop.clients.registry import Stored
+from devloop.errors import PublishError
 
 CHUNK = 4 << 20         # bytes that go on together
 _LENGTH, _DIGEST, _RANGE = "Content-Length", "Docker-Content-Digest", "Range"
@@ -245,4 +246,4 @@ def _listener(repository: str) -> socket.socket:
     for each in (port, 0):
         with suppress(OSError):
             return socket.create_server(("127.0.0.1", each))
-    raise OSError("this machine has no free port")
+    raise PublishError("no port of 127.0.0.1 is free, through which the Docker Engine could push", hint="What uses them all?")

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from project import eventually
 
 from devloop.cancel import Cancel
 from devloop.clients.kube import Kube
 from devloop.errors import Cancelled, PublishError
-from devloop.events import Event, Notice, StepFinished
+from devloop.events import Event, Notice, StepFinished, StepProgress
 from devloop.model import BuiltImage, ImageRef
 from devloop.pods import ready
 from devloop.publish.addon import RegistryAddonPublisher
@@ -59,16 +60,8 @@ def run(kube: Kube, namespace: str, name: str, image: ImageRef) -> None:
     container = {"name": "web", "image": str(image), "imagePullPolicy": "Always", "command": FOREVER}
     pods = f"/api/v1/namespaces/{namespace}/pods"
     kube.request("POST", pods, body={"metadata": {"name": name}, "spec": pod_spec(container, restartPolicy="Never")})
-    until(lambda: ready(kube.get(f"{pods}/{name}")))
+    eventually(lambda: ready(kube.get(f"{pods}/{name}")))
     kube.request("DELETE", f"{pods}/{name}", query={"gracePeriodSeconds": 0})
-
-
-def until(happened: Callable[[], bool]) -> None:
-    for _ in range(1200):
-        if happened():
-            return
-        time.sleep(0.05)
-    raise TimeoutError
 
 
 # before the others: they have the addon
@@ -111,6 +104,20 @@ def test_a_registry_that_lost_its_images_gets_them_again(kube, registry_addon, n
         run(kube, namespace, name, image)
 
 
+def test_a_registry_that_goes_while_it_is_sent_an_image_gets_it_in_its_next_pod(kube, registry_addon, namespace, publishing, build_image):
+    image = build_image("hello-web", os.urandom(40_000_000))
+    gone = threading.Event()
+
+    def emit(event: Event) -> None:
+        if isinstance(event, StepProgress) and event.current > 10_000_000 and not gone.is_set():
+            gone.set()
+            replace_registry(kube)
+
+    ref = publishing.publisher.publish(image, emit, Cancel()).ref
+    assert gone.is_set()
+    run(kube, namespace, "web", ref)
+
+
 def test_what_an_earlier_session_published_is_found_or_uploaded_again(kube, registry_addon, docker_home, build_image):
     image = build_image("hello-web", b"one")
     sent = []
@@ -140,7 +147,7 @@ def test_a_registry_that_does_not_come_up_is_told_after_a_while_and_a_cancel_end
     kube.request("PATCH", "/apis/apps/v1/namespaces/kube-system/deployments/registry", body={"spec": {"replicas": 0}},
                  content_type="application/merge-patch+json")
     try:
-        until(lambda: not addon.pods(kube, of="actual-registry=true"))
+        eventually(lambda: not addon.pods(kube, of="actual-registry=true"))
         cancel = Cancel()
         timer = threading.Timer(0.2, cancel.cancel, ("a newer save",))
         timer.start()
