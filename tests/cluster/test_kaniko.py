@@ -196,6 +196,30 @@ def test_a_warm_pod_gets_only_what_changed_and_keeps_nothing_of_the_last_build(s
     assert [pod["metadata"]["uid"] for pod in builds.there()] == [pod["metadata"]["uid"] for pod in first]
 
 
+def test_odd_names_links_and_modes_arrive(start: Start, base: str) -> None:
+    builds = start(warm=True)
+    odd = builds.path / "odd"
+    odd.mkdir()
+    for name in ("two words", "new\nline", "quote'", "-rf", "ünï", "*"):
+        (odd / name).write_text(name)
+    (odd / os.fsdecode(b"\xff")).write_text("no text")
+    (odd / "empty").mkdir(mode=0o700)
+    (odd / "run").write_text("#!/bin/sh\necho it runs\n")
+    (odd / "run").chmod(0o755)
+    (odd / "link to run").symlink_to("run")
+    (odd / "dangling").symlink_to("/no'where")
+    look = "RUN '/odd/link to run' && stat -c '%a %N' /odd/empty /odd/dangling && ls /odd | wc -l\n"
+    builds.build(base + "COPY odd /odd\n" + look)
+    assert builds.lines[builds.lines.index("it runs"):][:3] == ["it runs", "700 /odd/empty", "777 '/odd/dangling' -> '/no'where'"]
+
+    (odd / "*").unlink()
+    (odd / "-rf").rename(odd / "--help")
+    (odd / "empty").chmod(0o755)
+    builds.build(base + "COPY odd /odd\n" + look)
+    assert builds.sent()[0] == 1
+    assert "755 /odd/empty" in builds.lines
+
+
 def test_after_a_failed_build_the_warm_pod_is_as_new(start: Start, base: str) -> None:
     builds = start(warm=True)
     error = builds.refused(base + "COPY small /\nRUN echo bad > /bad; (sleep 1000 &); echo 'no luck' >&2; exit 7\n")

@@ -91,7 +91,7 @@ ooms() {{
 tree() {{
   cd {CONTEXT} || return
   {{
-    find . -type d -print0 | sort -z | xargs -0 -r stat -c 'd %a %n'
+    find . -type d ! -path . -print0 | sort -z | xargs -0 -r stat -c 'd %a %n'
     find . -type f -print0 | sort -z | xargs -0 -r stat -c 'f %a %s %Y %n'
     find . -type l -print0 | sort -z | xargs -0 -r stat -c 'l %N'
   }} | sha256sum | cut -d' ' -f1

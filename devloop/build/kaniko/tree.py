@@ -77,8 +77,6 @@ def proof(tree: Tree) -> str:
     digest = hashlib.sha256()
     for kind in ("dir", "file", "link"):
         paths = sorted((b"./" + os.fsencode(path), file) for path, file in tree.items() if file.kind == kind)
-        if kind == "dir":
-            digest.update(b"d 755 .\n")
         for path, file in paths:
             if kind == "dir":
                 digest.update(b"d %o %s\n" % (file.mode, path))
