@@ -7,13 +7,13 @@ import socket
 import threading
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from devloop.cancel import Cancel
 from devloop.clients import engine_networks
 from devloop.clients.docker import DockerEngine
 from devloop.clients.engine_containers import EngineContainers
-from devloop.errors import UnreachableError
+from devloop.errors import EngineError, UnreachableError
 from devloop.local.network import image
 from devloop.local.network.coming import Coming
 from devloop.local.network.dialer import GateDialer
@@ -66,7 +66,8 @@ class Network:
                 return
             ref = image.ensure(self._engine, cancel)
             cancel.check()
-            self._network = self._network or engine_networks.create(self._engine, self.name, dict(self._labels) | {ROLE: "network"})
+            if not self._network:
+                self._network = self._bridge()
             config = relay(ref, self.name, self._token, dict(self._labels) | {ROLE: "hub"})
             place = self._run("hub", published(config, {f"{PORT}/tcp": [{"HostIp": LOCAL, "HostPort": ""}]}))[1]
             gate = Gate(LOCAL, place.published[PORT], self._token)
@@ -88,6 +89,19 @@ class Network:
         with self._lock:
             self._addresses[uid] = place.ip
         found = Sandbox(made, uid, place.ip)
+        try:
+            self.coming.wait(cancel)
+        except BaseException:
+            self.remove(found)
+            raise
+        return found
+
+    def adopt(self, sandbox: Sandbox, uid: str, cancel: Cancel) -> Sandbox:
+        """A sandbox that was made for a pod that was only expected is this pod's now. Raises `Cancelled`, with nothing left behind."""
+        found = replace(sandbox, uid=uid)
+        with self._lock:
+            self._addresses.pop(sandbox.uid, None)
+            self._addresses[uid] = sandbox.ip
         try:
             self.coming.wait(cancel)
         except BaseException:
@@ -154,6 +168,17 @@ class Network:
             if self._network:
                 engine_networks.remove(self._engine, self._network)
                 self._network = ""
+
+    def _bridge(self) -> str:
+        """One of our own: another's that has the name may not go away (see `engine_networks.remove`)."""
+        labels = dict(self._labels) | {ROLE: "network"}
+        try:
+            return engine_networks.create(self._engine, self.name, labels)
+        except EngineError as error:
+            if error.status != 409:
+                raise
+            self.name += f"-{secrets.token_hex(3)}"
+            return engine_networks.create(self._engine, self.name, labels)
 
     def _ready(self) -> tuple[str, Gate, str]:
         if self._started is None:

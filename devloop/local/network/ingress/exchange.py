@@ -179,8 +179,9 @@ class Exchange:
         host = next((value for name, value in request.headers if name == b"host"), b"localhost")     # HTTP/1.0 may have none
         client = str(self._writer.get_extra_info("peername")[0]).encode()
         before = [value for name, value in request.headers if name == b"x-forwarded-for"]
-        own = [(b"Host", host), (b"X-Forwarded-For", b", ".join((*before, client))), (b"X-Real-IP", client), (b"X-Forwarded-Host", host), (b"X-Forwarded-Proto", b"http"),
-               (b"X-Forwarded-Port", str(self._writer.get_extra_info("sockname")[1]).encode())]
+        port = str(self._writer.get_extra_info("sockname")[1]).encode()
+        own = [(b"Host", host), (b"X-Forwarded-For", b", ".join((*before, client))), (b"X-Real-IP", client), (b"X-Forwarded-Host", host),
+               (b"X-Forwarded-Proto", b"http"), (b"X-Forwarded-Port", port)]
         ours = {name.lower() for name, _ in own}
         kept = [(name, value) for name, value in _kept(request.headers, upgrade=upgrade) if name.lower() not in ours]
         return own + kept + ([] if upgrade else [(b"Connection", b"close")])
