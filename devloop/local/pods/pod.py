@@ -132,12 +132,17 @@ class Pod:
         if planning.done(self.object, self.runs):
             self._finish()
             return NEVER
+        if settled := [run for run in self.runs if run.settles <= moment]:
+            for run in settled:
+                self._died(run.container)      # its end may not have been told yet
+                run.ready = run.running
+            return 0.0
         candidates = planning.startable(self.object, self.runs)
         due = [run for run in candidates if run.due <= moment]
         if due and moment >= self._retry:
             self._start(due)
             return 0.0
-        return max(0.0, min([max(run.due, self._retry) for run in candidates] + [deadline]) - moment)
+        return max(0.0, min([deadline, *(max(run.due, self._retry) for run in candidates), *(run.settles for run in self.runs)]) - moment)
 
     def _receive(self, seconds: float) -> None:
         """Wait for something to happen, and take in all that has."""
@@ -297,7 +302,7 @@ class Pod:
         meta = self.object["metadata"]
         pod = f"{meta['name']}_{meta['namespace']}({meta['uid']})"
         run.last = {"terminated": run.ended}
-        run.wait("CrashLoopBackOff", f"back-off {_spoken(pause)} restarting failed container={run.name} pod={pod}")
+        run.wait("CrashLoopBackOff", f"back-off {planning.spoken(pause)} restarting failed container={run.name} pod={pod}")
         self._tell("Warning", "BackOff", f"Back-off restarting failed container {run.name} in pod {pod}", run)
 
     def _restart(self, run: Run, container: str, why: str) -> None:
@@ -390,9 +395,3 @@ class Pod:
             self._tell("Warning", "FailedMount", str(error))
         except DevloopError as error:
             self._tell("Warning", "FailedMount", error.message)
-
-
-def _spoken(seconds: float) -> str:
-    """``10s``, ``2m40s``"""
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes}m{rest}s" if minutes else f"{rest}s"

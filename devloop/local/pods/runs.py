@@ -11,6 +11,7 @@ from devloop.model import Object
 
 FIRST_PAUSE, LONGEST_PAUSE = 10.0, 300.0     # seconds between restarts, doubling
 LONG_ENOUGH = 600.0                          # who has run for so long starts with a short pause again
+SETTLED = 0.7                                # seconds; where no probe tells, who still runs then is ready: what ends at once never was
 NEVER = float("inf")
 
 
@@ -62,6 +63,12 @@ class Run:
         if self.sidecar:
             return self.running and self.started
         return bool(self.state.get("terminated")) and self.ended.get("exitCode") == 0
+
+    @property
+    def settles(self) -> float:
+        """When it is to be counted as ready because it runs still; never where a probe decides, or it is ready."""
+        unproven = self.running and self.started and not self.ready and not self.stopping and not self.spec.get("readinessProbe")
+        return self.began + SETTLED if unproven else NEVER
 
     def restarts_under(self, policy: str) -> bool:
         """Whether what has ended is to be started again."""
@@ -125,3 +132,9 @@ def startable(pod: Object, all_runs: Sequence[Run]) -> list[Run]:
         if run.kind == "init" and not run.passed:
             break
     return found
+
+
+def spoken(seconds: float) -> str:
+    """``10s``, ``2m40s``"""
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes}m{rest}s" if minutes else f"{rest}s"

@@ -66,6 +66,7 @@ class Launch:
             run.unmet, run.due = True, NEVER
             return False
         except EngineError as error:
+            self._lost_sandbox(error)
             self.tell("Warning", "Failed", f"Error: {_DAEMON}{error.message}")
             run.wait("CreateContainerError", _DAEMON + error.message)
             run.due = time.monotonic() + FIRST_PAUSE
@@ -89,13 +90,16 @@ class Launch:
         return create_options(pod, run.spec, image=image, environment={"HOSTNAME": hostname(pod)} | known, mounts=mounted,
                               sandbox=self.ground.sandbox.id, labels=node.pod_labels(pod, "container"))
 
+    def _lost_sandbox(self, error: EngineError) -> None:
+        if _NO_SANDBOX.search(error.message):
+            self.ground.remove_sandbox()
+
     def _started(self) -> bool:
         run, begun = self.run, now()
         try:
             self.node.containers.start(run.container)
         except EngineError as error:
-            if _NO_SANDBOX.search(error.message):
-                self.ground.remove_sandbox()
+            self._lost_sandbox(error)
             self.tell("Warning", "Failed", f"Error: {_DAEMON}{error.message}")
             code = 127 if _ABSENT.search(error.message) else 126 if _FORBIDDEN.search(error.message) else 128
             run.state = {"terminated": {"exitCode": code, "reason": "ContainerCannotRun", "message": error.message, "startedAt": begun,
@@ -104,7 +108,7 @@ class Launch:
             return False
         self.tell("Normal", "Started", f"Started container {run.name}")
         run.began = time.monotonic()
-        run.started, run.ready = not run.spec.get("startupProbe"), not run.spec.get("readinessProbe")
+        run.started, run.ready = not run.spec.get("startupProbe"), False
         hook = (run.spec.get("lifecycle") or {}).get("postStart")
         # as on a cluster: the container counts as running only when its hook is through
         answer = asked(self.node, self.ground, run).ask(hook, NO_LIMIT, self.cancel) if hook else None
