@@ -39,8 +39,11 @@ def test_what_is_left_out_is_filled_in(kube: LocalKube) -> None:
 
 
 def test_the_same_again_changes_nothing(kube: LocalKube) -> None:
-    first = apply(kube, deployment())
-    assert apply(kube, deployment())["metadata"]["resourceVersion"] == first["metadata"]["resourceVersion"]
+    service = thing("Service", "web", spec={"ports": [{"port": 80}], "selector": {"app": "web"}})
+    first = apply(kube, service)
+    assert apply(kube, service)["metadata"]["resourceVersion"] == first["metadata"]["resourceVersion"]
+    for _ in range(2):
+        assert apply(kube, deployment())["metadata"]["generation"] == 1
 
 
 def test_what_is_no_longer_said_goes_and_its_default_comes_back(kube: LocalKube) -> None:
