@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 from . import context, flags, log
-from .build import Build, BuildError
+from .build import Build
 from .dockerfile import DockerfileError
 from .filesystem import KANIKO
 from .flags import Flags, UsageError
@@ -19,6 +19,7 @@ from .image import Image, Images
 from .mounts import keep_secrets
 from .registry import RegistryError
 from .stages import TargetError
+from .steps import StepError
 from .transport import TransportError
 
 VERSION = "v1.28.3"
@@ -87,7 +88,7 @@ def _executor(given: Flags, where: Path) -> None:
         _publish(given, images, image)
     except DockerfileError as error:
         _end(f"{step}: parsing dockerfile: {error}", 1)
-    except BuildError as error:
+    except StepError as error:
         _end(f"{step}: {error}", error.code)
     except (RegistryError, TransportError, TargetError, ValueError) as error:
         _end(f"{step}: {error}", 1)
