@@ -59,10 +59,11 @@ class Deployments:
         """The ReplicaSet of the template, made where there is none; it has the highest revision."""
         last = max((_revision(r) for r in old), default=0)
         revision = _revision(new) if new and _revision(new) > last else last + 1
+        settle = obj["spec"].get("minReadySeconds", 0)
         if new is None:
             new = self._make(obj, revision)
-        elif _revision(new) != revision:
-            new = self._store.update(_annotated(new, revision))
+        elif (_revision(new), new["spec"]["minReadySeconds"]) != (revision, settle):
+            new = self._store.update(_annotated({**new, "spec": {**new["spec"], "minReadySeconds": settle}}, revision))
         if _revision(obj) != revision:
             self._store.update(_annotated(obj, revision))
         return new
@@ -75,7 +76,7 @@ class Deployments:
         made = child(obj, f"{meta['name']}-{name}", {"metadata": {"labels": labels}, "spec": {
             "replicas": 0, "template": template, "selector": {**spec["selector"], "matchLabels": {
                 **(spec["selector"].get("matchLabels") or {}), HASH: name}},
-            **({"minReadySeconds": spec["minReadySeconds"]} if spec.get("minReadySeconds") else {})}})
+            "minReadySeconds": spec.get("minReadySeconds", 0)}})
         return self._store.create(_annotated({"apiVersion": "apps/v1", "kind": "ReplicaSet", **made}, revision))
 
     def _roll(self, obj: Object, new: Object, old: Sequence[Object]) -> None:

@@ -172,9 +172,11 @@ def test_a_rollout_that_makes_no_progress_fails_at_its_deadline(world: World) ->
 
 
 def test_ready_pods_are_available_after_min_ready_seconds(world: World) -> None:
-    apply(world.kube, obj := workload("Deployment", minReadySeconds=2))
-    assert "availableReplicas" not in world.status(obj, readyReplicas=1)
-    world.status(obj, availableReplicas=1)
+    apply(world.kube, obj := workload("Deployment", minReadySeconds=500))
+    assert "availableReplicas" not in world.status(obj, readyReplicas=1, unavailableReplicas=1)
+    apply(world.kube, workload("Deployment", minReadySeconds=1))
+    world.status(obj, availableReplicas=1, unavailableReplicas=None)
+    assert len(world.node.steps) == 1
 
 
 def test_a_pod_that_is_deleted_or_has_ended_is_replaced(world: World) -> None:
