@@ -85,7 +85,10 @@ class Exec:
         return self._wire.half_closes
 
     def write(self, data: bytes) -> None:
-        """Into its stdin; waits while the command does not read. Raises BrokenPipeError once it has ended: its exit code says why."""
+        """Into its stdin; waits while the command does not read. A call costs 0.1 ms: give it some KB.
+
+        Raises BrokenPipeError once the command has ended: its exit code says why.
+        """
         self._thread.submit(self._write(data)).result()
 
     def close_stdin(self) -> None:
@@ -261,6 +264,8 @@ def run(kube: Kube, namespace: str, pod: str, container: str, argv: Sequence[str
         raise UnreachableError(f"{argv[0]} in container {container} of pod {pod} did not end within {timeout:g} s",
                                hint="Does its node answer? See 'kubectl get nodes'.") from error
     finally:
-        timer.cancel()
+        if timeout:
+            timer.cancel()
+            timer.join()
         limited.detach()
     return Captured(code, *(b"".join(said[stream]).decode(errors="replace") for stream in (1, 2)))

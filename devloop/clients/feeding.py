@@ -13,7 +13,7 @@ def feeding(name: str, chunks: Iterable[bytes] | None, write: Callable[[bytes], 
     """While the block reads the output, `chunks` are written, then `end` is called; `name` is the thread's.
 
     A `write` that raises OSError means that the program ended before it had read everything: its exit code and output say why.
-    `abort` must end both the reading and the writing: it is called when the block fails, or `chunks`, whose error is raised.
+    `abort` must end both the reading and the writing: it is called when the block fails, or `chunks` or `end`, whose error is raised.
     """
     if chunks is None:
         yield
@@ -27,11 +27,13 @@ def feeding(name: str, chunks: Iterable[bytes] | None, write: Callable[[bytes], 
                     write(chunk)
                 except OSError:
                     break
+            with suppress(OSError):
+                end()
         except BaseException as error:  # noqa: BLE001  raised again in the reading thread
             failed.append(error)
             abort()
-        with suppress(OSError):
-            end()
+            with suppress(Exception):      # that is told
+                end()
 
     thread = threading.Thread(target=feed, args=(iter(chunks),), name=name, daemon=True)
     thread.start()

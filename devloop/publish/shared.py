@@ -54,7 +54,7 @@ class SharedEngine:
                                hint="devloop must be allowed to list the cluster's nodes.") from error
         info = self._engine.info()
         for node in nodes:
-            if why := difference(node, info, self._kind, here=_here() if self._engine.endpoint.local else {}):
+            if why := difference(node, info, self._kind, here=this_machine() if self._engine.endpoint.local else {}):
                 raise PublishError(f"images built here do not reach this cluster: node '{node['metadata']['name']}' {why} "
                                    f"(the images are in the Docker Engine at {self._engine.endpoint})", hint=self._hint())
 
@@ -84,8 +84,8 @@ def difference(node: Object, engine: EngineInfo, kind: str, here: dict[str, str]
     return f"has a Docker Engine of its own (the Engine here is that of '{engine.name}')"
 
 
-def _here() -> dict[str, str]:
-    """This machine's identity as a kubelet on it reports it."""
-    files = {"bootID": Path("/proc/sys/kernel/random/boot_id"), "machineID": Path("/etc/machine-id")}
-    found = {key: file.read_text().strip() for key, file in files.items() if file.is_file()}
-    return found if "bootID" in found and found.get("machineID") else {}
+def this_machine(root: Path = Path("/")) -> dict[str, str]:
+    """This machine's identity as a kubelet on it reports it; empty where it has none."""
+    files = {"bootID": ["proc/sys/kernel/random/boot_id"], "machineID": ["etc/machine-id", "var/lib/dbus/machine-id"]}
+    found = {key: next((file.read_text().strip() for name in names if (file := root / name).is_file()), "") for key, names in files.items()}
+    return found if all(found.values()) else {}

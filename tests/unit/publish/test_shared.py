@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from devloop.clients.docker import EngineInfo
-from devloop.publish.shared import difference
+from devloop.publish.shared import difference, this_machine
 
 HERE = {"bootID": "b", "machineID": "m"}
 
@@ -48,3 +49,16 @@ def test_nodes_that_use_our_engine(kind: str, its: dict[str, Any], ours: EngineI
 ])
 def test_nodes_that_do_not(kind: str, its: dict[str, Any], ours: EngineInfo, here: dict[str, str], why: str) -> None:
     assert why in difference(its, ours, kind, here)
+
+
+@pytest.mark.parametrize(("files", "expected"), [
+    ({"etc/machine-id": "m\n", "var/lib/dbus/machine-id": "other\n"}, {"bootID": "b", "machineID": "m"}),
+    ({"var/lib/dbus/machine-id": "m\n"}, {"bootID": "b", "machineID": "m"}),
+    ({"etc/machine-id": ""}, {}),
+    ({}, {}),
+])
+def test_this_machine_is_known_as_a_kubelet_on_it_knows_it(tmp_path: Path, files: dict[str, str], expected: dict[str, str]) -> None:
+    for name, text in {"proc/sys/kernel/random/boot_id": "b\n", **files}.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+    assert this_machine(tmp_path) == expected
