@@ -75,9 +75,7 @@ class Writes:
         obj = {**body, "metadata": meta}
         if kind.namespaced:
             self._enter(kind, meta)
-        obj = defaulted(obj)
-        obj.pop("status", None) if kind != NAMESPACES else None
-        obj = born(obj)
+        obj = born(defaulted({key: value for key, value in obj.items() if key != "status"}))
         if kind == SERVICES:
             obj = self._with_node_ports(obj, None)
         validate(obj)

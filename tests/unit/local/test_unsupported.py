@@ -94,7 +94,7 @@ def test_fields_of_other_kinds_without_effect_are_found(obj: Object, what: str) 
 
 def test_an_ingress_controllers_annotations_are_found() -> None:
     obj = thing("Ingress", "a", "networking.k8s.io/v1", spec={})
-    obj["metadata"]["annotations"] = {"nginx.ingress.kubernetes.io/rewrite-target": "/", "kubernetes.io/ingress.class": "nginx", "mine": "1"}
+    obj["metadata"]["annotations"] = {"nginx.ingress.kubernetes.io/rewrite-target": "/", "kubernetes.io/ingress.class": "x", "mine": "1"}
     assert found(obj) == ["annotation nginx.ingress.kubernetes.io/rewrite-target"]
 
 
