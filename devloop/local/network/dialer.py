@@ -8,7 +8,7 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from devloop.clients.duplex import Broken, Duplex, NotConnected, PodRef
-from devloop.local.network.gate import Gate, Mode, check
+from devloop.local.network.gate import Gate, Inner, Mode, check
 
 CHUNK = 1 << 16
 
@@ -50,22 +50,22 @@ class GateStream:
 
 
 class GateDialer:
-    """A `Dialer`. `address`: the IP of the pod with a uid, None where it has none."""
+    """A `Dialer`. `inner`: the relay of the pod with a uid, None where it has none."""
 
-    def __init__(self, gate: Callable[[], Gate], address: Callable[[str], str | None]) -> None:
-        self._gate, self._address = gate, address
+    def __init__(self, gate: Callable[[], Gate], inner: Callable[[str], Inner | None]) -> None:
+        self._gate, self._inner = gate, inner
 
     async def dial(self, pod: PodRef, port: int) -> Duplex:
-        ip = self._address(pod.uid)
-        if ip is None:
+        inner = self._inner(pod.uid)
+        if inner is None:
             raise NotConnected("the pod has no network yet")
         gate = self._gate()
-        return await self._connected(gate, gate.through(ip, Mode.FRAMED, port), 2)
+        return await self._connected(gate, gate.through(inner, Mode.FRAMED, port), 2)
 
     async def open(self, ip: str, port: int) -> Duplex:
         """A connection to what listens on a pod's own address, as Services make it. Raises as `dial` does."""
         gate = self._gate()
-        return await self._connected(gate, gate.hello(Mode.FRAMED, port, ip), 1)
+        return await self._connected(gate, gate.to(ip, Mode.FRAMED, port), 1)
 
     def forget(self, uid: str) -> None:
         pass     # its connections end with it

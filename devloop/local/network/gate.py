@@ -1,4 +1,7 @@
-"""The way into the project's network: one published port on this machine, that of the hub's relay. The protocol is described in relay.c."""
+"""The way into the project's network: one published port on this machine, that of the hub's relay. The protocol is described in relay.c.
+
+Every relay has a token of its own, so that what was meant for one never reaches another that has got its address.
+"""
 
 from __future__ import annotations
 
@@ -25,33 +28,45 @@ class Mode(IntEnum):
     TABLE = 2
 
 
+def hello(token: bytes, mode: Mode, port: int, ip: str = _LOCALHOST) -> bytes:
+    """Asks the relay with this token for a connection to `ip`, by default to its own localhost."""
+    return token + struct.pack(">BxH", mode, port) + socket.inet_aton(ip)
+
+
+@dataclass(frozen=True)
+class Inner:
+    """A relay behind the hub: a pod's or a Service's."""
+
+    ip: str
+    token: bytes = field(repr=False)
+
+
 @dataclass(frozen=True)
 class Gate:
-    """The hub's published port, and the session's token that it asks for first."""
+    """The hub's published port, and its token."""
 
     host: str
     port: int
     token: bytes = field(repr=False)
 
-    def hello(self, mode: Mode, port: int, ip: str = _LOCALHOST) -> bytes:
-        """Asks a relay for a connection to `ip`, by default to its own localhost."""
-        return self.token + struct.pack(">BxH", mode, port) + socket.inet_aton(ip)
+    def to(self, ip: str, mode: Mode, port: int) -> bytes:
+        """Asks the hub for a port of `ip`. It answers with a byte."""
+        return hello(self.token, mode, port, ip)
 
-    def through(self, ip: str, mode: Mode, port: int) -> bytes:
-        """Asks the hub for the gate at `ip`, and that for `port` of its localhost. Both answer with a byte."""
-        return self.hello(Mode.RAW, PORT, ip) + self.hello(mode, port)
+    def through(self, inner: Inner, mode: Mode, port: int) -> bytes:
+        """Asks the hub for another relay's gate, and that for a port of its localhost. Both answer with a byte."""
+        return self.to(inner.ip, Mode.RAW, PORT) + hello(inner.token, mode, port)
 
-    def connect(self, ip: str, port: int, cancel: Cancel, *, localhost: bool = False, timeout: float = 10.0) -> socket.socket:
-        """A connection to a port of the pod at `ip`; `localhost`: to one that listens there on its localhost only.
+    def connect(self, request: bytes, answers: int, cancel: Cancel, *, timeout: float = 10.0) -> socket.socket:
+        """The connection that `request` asks for.
 
         Raises `NotConnected`; `UnreachableError` where the hub does not answer; `Cancelled`. The socket keeps the timeout (seconds).
         """
-        hello = self.through(ip, Mode.RAW, port) if localhost else self.hello(Mode.RAW, port, ip)
         sock = self._opened(timeout)
         try:
             with cancel.closing(lambda: _shut(sock)):
-                sock.sendall(hello)
-                for _ in range(2 if localhost else 1):
+                sock.sendall(request)
+                for _ in range(answers):
                     check(sock.recv(1))
         except OSError as error:
             sock.close()
@@ -61,16 +76,11 @@ class Gate:
             raise
         return sock
 
-    def tell(self, table: bytes, ip: str = "", *, timeout: float = 10.0) -> None:
-        """Put a table in force in the relay at `ip`, by default in the hub itself. Raises `NotConnected` and `UnreachableError`."""
-        asked = self.token + struct.pack(">BxHI", Mode.TABLE, 0, len(table)) + table
-        with self._opened(timeout) as sock:
-            try:
-                sock.sendall(self.hello(Mode.RAW, PORT, ip) + asked if ip else asked)
-                for _ in range(2 if ip else 1):
-                    check(sock.recv(1))
-            except OSError as error:
-                raise NotConnected(str(error)) from error
+    def tell(self, table: bytes, inner: Inner | None = None) -> None:
+        """Put a table in force in a relay, by default in the hub. Raises `NotConnected` and `UnreachableError`."""
+        asked = struct.pack(">BxHI", Mode.TABLE, 0, len(table)) + table
+        request = self.to(inner.ip, Mode.RAW, PORT) + inner.token + asked if inner else self.token + asked
+        self.connect(request, 2 if inner else 1, Cancel()).close()
 
     def _opened(self, timeout: float) -> socket.socket:
         try:

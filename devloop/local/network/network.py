@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 import socket
 import threading
+import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -12,12 +13,13 @@ from dataclasses import dataclass, replace
 from devloop.cancel import Cancel
 from devloop.clients import engine_networks
 from devloop.clients.docker import DockerEngine
+from devloop.clients.duplex import NotConnected
 from devloop.clients.engine_containers import EngineContainers
 from devloop.errors import EngineError, UnreachableError
 from devloop.local.network import image
 from devloop.local.network.coming import Coming
 from devloop.local.network.dialer import GateDialer
-from devloop.local.network.gate import PORT, Gate
+from devloop.local.network.gate import PORT, Gate, Inner, Mode
 from devloop.local.network.sandbox import LOCAL, ZONE, Binding, configure, published, relay
 from devloop.local.network.table import Listener, Record, Type, encode
 from devloop.model import Object
@@ -25,6 +27,7 @@ from devloop.model import Object
 ROLE = "devloop.dev/local"      # a label: which part of the local target something is
 _UPSTREAM = ("127.0.0.11", 53)  # the Engine's own DNS server, as each container sees it
 _DNS_PORT = 53
+FIRST_WAIT = 20.0               # seconds
 AT_ONCE = 8                     # removals at a time
 
 
@@ -48,12 +51,12 @@ class Network:
         self.coming = Coming()
         self._engine, self._labels = engine, labels
         self._containers = EngineContainers(engine)
-        self._token = secrets.token_bytes(16)
         self._lock = threading.Lock()
         self._starting = threading.Lock()
         self._started: tuple[str, Gate, str] | None = None      # the image, the gate, the hub's address
         self._made: set[str] = set()
-        self._addresses: dict[str, str] = {}
+        self._sandboxes: dict[str, Inner] = {}      # by their pods' uids
+        self._services: dict[str, Inner] = {}       # by their addresses
         self._network = ""
 
     def start(self, cancel: Cancel) -> None:
@@ -68,10 +71,10 @@ class Network:
             cancel.check()
             if not self._network:
                 self._network = self._bridge()
-            config = relay(ref, self.name, self._token, dict(self._labels) | {ROLE: "hub"})
-            place = self._run("hub", published(config, {f"{PORT}/tcp": [{"HostIp": LOCAL, "HostPort": ""}]}))[1]
-            gate = Gate(LOCAL, place.published[PORT], self._token)
-            gate.tell(_hub([]))
+            token, bindings = secrets.token_bytes(16), {f"{PORT}/tcp": [{"HostIp": LOCAL, "HostPort": ""}]}
+            place = self._run("hub", published(self._relay(ref, token, "hub"), bindings))[1]
+            gate = Gate(LOCAL, place.published[PORT], token)
+            _first_told(gate, cancel)
             self._started = ref, gate, place.ip
 
     # --- pods
@@ -83,11 +86,11 @@ class Network:
         """
         self.start(cancel)
         ref, _, hub = self._ready()
-        uid = pod["metadata"]["uid"]
-        config = relay(ref, self.name, self._token, dict(self._labels) | dict(labels or {}) | {ROLE: "sandbox"})
+        uid, token = pod["metadata"]["uid"], secrets.token_bytes(16)
+        config = self._relay(ref, token, "sandbox", labels or {})
         made, place = self._run(f"{pod['metadata']['name']}-{uid[:8]}", configure(pod, config, dns=hub))
         with self._lock:
-            self._addresses[uid] = place.ip
+            self._sandboxes[uid] = Inner(place.ip, token)
         found = Sandbox(made, uid, place.ip)
         try:
             self.coming.wait(cancel)
@@ -100,8 +103,7 @@ class Network:
         """A sandbox that was made for a pod that was only expected is this pod's now. Raises `Cancelled`, with nothing left behind."""
         found = replace(sandbox, uid=uid)
         with self._lock:
-            self._addresses.pop(sandbox.uid, None)
-            self._addresses[uid] = sandbox.ip
+            self._sandboxes[uid] = self._sandboxes.pop(sandbox.uid)
         try:
             self.coming.wait(cancel)
         except BaseException:
@@ -112,7 +114,7 @@ class Network:
     def remove(self, sandbox: Sandbox) -> None:
         """The pod has ended. No error where the sandbox has gone."""
         with self._lock:
-            self._addresses.pop(sandbox.uid, None)
+            self._sandboxes.pop(sandbox.uid, None)
         self.discard(sandbox.id)
 
     def connect(self, sandbox: Sandbox, port: int, cancel: Cancel, *, host: str = "", localhost: bool = False,
@@ -121,23 +123,32 @@ class Network:
 
         Raises `NotConnected` (`listening` is False where it is refused), `UnreachableError` or `Cancelled`. The socket keeps `timeout`.
         """
-        return self.gate().connect(host or sandbox.ip, port, cancel, localhost=localhost and not host, timeout=timeout)
+        gate, inner = self.gate(), self._sandboxes.get(sandbox.uid)
+        if inner is None:
+            raise NotConnected("the pod has ended")
+        if localhost:
+            return gate.connect(gate.through(inner, Mode.RAW, port), 2, cancel, timeout=timeout)
+        return gate.connect(gate.to(host or inner.ip, Mode.RAW, port), 1, cancel, timeout=timeout)
 
     def dialer(self) -> GateDialer:
         """For a `Forwarder`, and for Ingress."""
-        return GateDialer(self.gate, self._addresses.get)
+        return GateDialer(self.gate, self._sandboxes.get)
 
     # --- Services
 
     def service(self, name: str, bindings: Mapping[str, Sequence[Binding]], cancel: Cancel) -> tuple[str, engine_networks.Place]:
         """A running relay for a Service, with ports published: its id, and where it is. Raises as `sandbox` does."""
         self.start(cancel)
-        config = relay(self._ready()[0], self.name, self._token, dict(self._labels) | {ROLE: "service"})
-        return self._run(f"{name}-service-{secrets.token_hex(3)}", published(config, bindings))
+        token = secrets.token_bytes(16)
+        config = published(self._relay(self._ready()[0], token, "service"), bindings)
+        made, place = self._run(f"{name}-service-{secrets.token_hex(3)}", config)
+        with self._lock:
+            self._services[place.ip] = Inner(place.ip, token)
+        return made, place
 
     def tell(self, ip: str, listeners: Mapping[int, Listener]) -> None:
         """What the Service's relay at `ip` carries, from now on. Raises `NotConnected` or `UnreachableError`."""
-        self.gate().tell(encode(listeners), ip)
+        self.gate().tell(encode(listeners), self._services[ip])
 
     def answer_for(self, records: Sequence[Record]) -> None:
         """The project's names, from now on. Raises `NotConnected` or `UnreachableError`."""
@@ -161,7 +172,7 @@ class Network:
             self._started = None
             with self._lock:
                 left, self._made = self._made, set()
-                self._addresses.clear()
+                self._sandboxes.clear()
             with ThreadPoolExecutor(AT_ONCE, "network-close") as removing:
                 for removed in [removing.submit(self._containers.remove, container) for container in left]:
                     removed.result()
@@ -185,6 +196,9 @@ class Network:
             raise UnreachableError(f"network {self.name} is not there: its session has ended, or not begun")
         return self._started
 
+    def _relay(self, ref: str, token: bytes, role: str, labels: Mapping[str, str] | None = None) -> Object:
+        return relay(ref, self.name, token, {**self._labels, **(labels or {}), ROLE: role})
+
     def _run(self, name: str, config: Object) -> tuple[str, engine_networks.Place]:
         made = self._containers.create(f"{self.name}-{name}", config)
         with self._lock:
@@ -195,6 +209,20 @@ class Network:
         except BaseException:
             self.discard(made)
             raise
+
+
+def _first_told(gate: Gate, cancel: Cancel) -> None:
+    """A relay that was started this moment need not listen yet."""
+    end = time.monotonic() + FIRST_WAIT
+    while True:
+        try:
+            gate.tell(_hub([]))
+            return
+        except NotConnected as error:
+            if time.monotonic() > end:
+                raise UnreachableError(f"the project's network in the Docker Engine does not begin to answer: {error.reason}",
+                                       hint="Does 'docker logs' or 'docker inspect' of its container (devloop-…-hub) tell why?") from error
+            cancel.wait(0.02)
 
 
 def _hub(records: Sequence[Record]) -> bytes:

@@ -22,7 +22,7 @@ import pytest
 from devloop.cancel import Cancel
 from devloop.clients.duplex import NotConnected
 from devloop.errors import Cancelled, UnreachableError
-from devloop.local.network.gate import Gate, Mode
+from devloop.local.network.gate import Gate, Mode, hello
 from devloop.local.network.table import Listener, encode
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux" or platform.machine() not in ("x86_64", "aarch64"), reason="the relay is for Linux")
@@ -84,7 +84,7 @@ class Lab:
 
     def connect(self, port: int, mode: Mode = Mode.RAW) -> socket.socket:
         sock = self._stack.enter_context(socket.create_connection((LOCAL, self.gate.port), 60))
-        sock.sendall(self.gate.hello(mode, port))
+        sock.sendall(hello(self.gate.token, mode, port))
         assert sock.recv(1) == b"\0"
         return sock
 
@@ -162,14 +162,20 @@ def test_the_end_of_what_the_program_says_is_passed_on_alone_and_it_still_hears(
 def test_who_does_not_know_the_token_gets_nothing(lab: Lab) -> None:
     stranger = Gate(LOCAL, lab.gate.port, secrets.token_bytes(16))
     with pytest.raises(NotConnected):
-        stranger.connect(LOCAL, lab.program(upper), Cancel()).close()
+        stranger.connect(stranger.to(LOCAL, Mode.RAW, lab.program(upper)), 1, Cancel()).close()
     with pytest.raises(NotConnected):
         stranger.tell(encode({}))
 
 
+def test_what_is_meant_for_another_relay_that_had_the_address_does_nothing(lab: Lab) -> None:
+    other = Gate(LOCAL, free_port(), secrets.token_bytes(16))
+    with pytest.raises(NotConnected):
+        lab.gate.connect(lab.gate.to(LOCAL, Mode.RAW, lab.gate.port) + hello(other.token, Mode.RAW, lab.program(upper)), 2, Cancel())
+
+
 def test_a_port_where_nothing_listens_is_refused(lab: Lab) -> None:
     with pytest.raises(NotConnected) as refused:
-        lab.gate.connect(LOCAL, free_port(), Cancel())
+        lab.gate.connect(lab.gate.to(LOCAL, Mode.RAW, free_port()), 1, Cancel())
     assert not refused.value.listening
 
 
@@ -384,7 +390,7 @@ def test_waiting_for_a_connection_is_called_off(lab: Lab) -> None:
         silent_gate = Gate(LOCAL, silent.getsockname()[1], lab.gate.token)
         threading.Timer(0.05, cancel.cancel).start()
         with pytest.raises(Cancelled):
-            silent_gate.connect(LOCAL, 80, cancel, timeout=60)
+            silent_gate.connect(silent_gate.to(LOCAL, Mode.RAW, 80), 1, cancel, timeout=60)
 
 
 def test_a_gate_that_is_not_there_is_told() -> None:
