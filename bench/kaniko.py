@@ -26,7 +26,8 @@ from pathlib import Path
 
 import docker
 
-sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parents[1] / "tests")]
+sys.path.insert(0, str(Path(__file__).parents[1]))
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 from devloop.build.builder import BuildJob
 from devloop.build.kaniko.builder import KanikoBuilder
 from devloop.build.kaniko.registry import Target

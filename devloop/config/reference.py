@@ -64,6 +64,7 @@ EXAMPLE = """\
 apiVersion: devloop/v1
 name: hello
 build:
+  builder: docker                 # or kaniko, auto: see kaniko.md
   artifacts:
     - image: hello-web            # as it stands in the manifests
       context: web

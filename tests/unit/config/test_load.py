@@ -43,11 +43,11 @@ def test_the_file_is_absolute_and_every_value_knows_its_line(read, project):
     assert loaded.file == project / "devloop.yaml"
     lines = {path: at.line for path, at in loaded.sources.items()}
     assert lines["name"] == 2
-    assert lines["build.artifacts[0].image"] == 5
-    assert lines["build.artifacts[0].docker.dockerfile"] == 7
-    assert lines["publish"] == 9
-    assert lines["deploy.manifests[0]"] == 11
-    assert lines["portForward[0].localPort"] == 16
+    assert lines["build.artifacts[0].image"] == 6
+    assert lines["build.artifacts[0].docker.dockerfile"] == 8
+    assert lines["publish"] == 10
+    assert lines["deploy.manifests[0]"] == 12
+    assert lines["portForward[0].localPort"] == 17
     assert "build.engine" not in lines
     assert str(loaded.sources["portForward[0].localPort"]) == "devloop.yaml:16:54"
 
