@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import secrets
 import shutil
 import socket
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,9 @@ from typing import Any
 import yaml
 from harness import Devloop, Result, Session
 
+from devloop.clients.docker import DockerEngine
+from devloop.clients.engine_containers import EngineContainers
+from devloop.local.pods.owner import purge
 from tests.conformance.cases import HERE, Case
 
 LACKS: Mapping[str, Mapping[str, str]] = {
@@ -73,7 +78,13 @@ class Project:
     def start(self, command: str, *args: str) -> Session:
         return self.devloop.start(command, "-n", self.target.namespace, *self.target.flags, *args)
 
-    def run(self, command: str, *args: str, timeout: float = 120) -> Result:
+    def clean(self) -> None:
+        """Remove what was deployed to the Engine, without a process more; on the cluster it goes with the namespace."""
+        if self.target.name == "docker":
+            with closing(DockerEngine(os.environ)) as engine:
+                purge(EngineContainers(engine), self.name, volumes=True)
+
+    def run(self, command: str, *args: str, timeout: float = 300) -> Result:
         return self.devloop.json(command, "-n", self.target.namespace, *self.target.flags, *args, timeout=timeout)
 
 

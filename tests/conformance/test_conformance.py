@@ -154,7 +154,7 @@ Endings = Mapping[str, Future[Result]]
 
 @pytest.fixture(scope="module")
 def endings(request: pytest.FixtureRequest, target: Target, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Endings]:
-    """How `devloop run` ends with each of the cases; a few run at once, and what they deployed is deleted after each."""
+    """How `devloop run` ends with each of the cases; a few run at once, and what they deployed is removed after each."""
     path = tmp_path_factory.mktemp("endings")
     known = values(target, path, "")
     with ThreadPoolExecutor(RUNS_AT_ONCE) as pool:
@@ -164,7 +164,7 @@ def endings(request: pytest.FixtureRequest, target: Target, tmp_path_factory: py
             try:
                 return project.run("run")
             finally:
-                project.run("delete")
+                project.clean()
 
         yield {name: pool.submit(run, name) for name in chosen(request, target, test_a_run_ends_as_the_case_states)}
 
@@ -189,7 +189,7 @@ def claimed(request: pytest.FixtureRequest, target: Target, tmp_path: Path) -> I
     project = Project.create(target, tmp_path / "project", [read(HERE / "claims.yaml", {})])
     if target.name == "docker":
         yield project
-        project.run("delete", "--volumes")
+        project.clean()
         return
     kube: Kube = request.getfixturevalue("kube")
     volumes = [f"{target.namespace}-{claim}" for claim in ("plain", "data-stateful-0", "data-stateful-1")]
