@@ -49,7 +49,7 @@ def test_the_file_is_absolute_and_every_value_knows_its_line(read, project):
     assert lines["deploy.manifests[0]"] == 12
     assert lines["portForward[0].localPort"] == 17
     assert "build.engine" not in lines
-    assert str(loaded.sources["portForward[0].localPort"]) == "devloop.yaml:16:54"
+    assert str(loaded.sources["portForward[0].localPort"]) == "devloop.yaml:17:54"
 
 
 def test_what_the_file_does_not_say_has_its_default(read):
