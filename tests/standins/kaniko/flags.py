@@ -1,4 +1,5 @@
-"""The command line: the executor's flags, as far as the stand-in obeys them. It refuses those that it does not."""
+"""The command line: the executor's flags. Those that would change what is built, and that the stand-in does not obey, it refuses;
+those that only change how long it takes (``--compressed-caching``, ``--use-new-run``, ``--cache-dir``...) say nothing to it."""
 
 from __future__ import annotations
 

@@ -46,10 +46,9 @@ class Image:
     config: Json
     layers: list[Layer] = field(default_factory=list)
     oci: bool = False
-    digest: str = ""                    # of the one it was pulled as
 
     def clone(self) -> Image:
-        return Image(copy.deepcopy(self.config), list(self.layers), self.oci, self.digest)
+        return Image(copy.deepcopy(self.config), list(self.layers), self.oci)
 
     def append(self, layer: Layer, created_by: str) -> None:
         self.layers.append(layer)
@@ -208,20 +207,20 @@ class Images:
         LAYERS.mkdir(parents=True, exist_ok=True)
         log.info(PROVIDERS)
         registry = self._open(name, "pull", pull=True)
-        manifest, digest = registry.manifest(name.reference)
+        manifest = registry.manifest(name.reference)
         wanted = self._flags.text["custom-platform"] or host_platform()
         if manifest.get("mediaType") in LISTS or "manifests" in manifest:
             children = {f"{m['platform']['os']}/{m['platform']['architecture']}": m["digest"] for m in reversed(manifest["manifests"])}
             child = children.get("/".join(wanted.split("/")[:2]))
             if not child:
                 raise RegistryError(f"no child with platform {wanted} in index {name.text}")
-            manifest, digest = registry.manifest(child)
+            manifest = registry.manifest(child)
         file = LAYERS / "pulled.json"
         registry.blob(manifest["config"]["digest"], file)
         config = json.loads(file.read_bytes())
         pairs = zip(manifest["layers"], config["rootfs"]["diff_ids"], strict=True)
         layers = [Layer(part["digest"], diff_id, part["size"], name) for part, diff_id in pairs]
-        return Image(config, layers, OCI in manifest["config"]["mediaType"], digest)
+        return Image(config, layers, OCI in manifest["config"]["mediaType"])
 
     def _open(self, name: Name, scope: str, *, pull: bool = False) -> Registry:
         flags = self._flags

@@ -6,13 +6,14 @@ import json
 import re
 import sys
 import time
+from typing import Any
 
 LEVELS = {"trace": 6, "debug": 5, "info": 4, "warn": 3, "warning": 3, "error": 2, "fatal": 1, "panic": 0}
 COLOURS = {"info": "36", "warning": "33", "error": "31", "fatal": "31"}
 FORMATS = ("text", "color", "json")
 
 _started = time.monotonic()
-_settings = {"level": LEVELS["info"], "format": "color", "timestamp": False}
+_settings: dict[str, Any] = {"level": LEVELS["info"], "format": "color", "timestamp": False}
 
 
 def configure(level: str, form: str, timestamp: bool) -> None:

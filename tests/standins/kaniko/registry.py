@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import hashlib
 import json
 import os
 import re
@@ -34,10 +33,9 @@ class Registry:
         self._authorization = ""
         self._base = self._ping(insecure or private(registry))
 
-    def manifest(self, reference: str) -> tuple[Json, str]:
-        """And its digest."""
-        reply = self._ask("GET", f"manifests/{reference}", {"Accept": ", ".join(MANIFESTS + LISTS)})
-        return json.loads(reply.body), "sha256:" + hashlib.sha256(reply.body).hexdigest()
+    def manifest(self, reference: str) -> Json:
+        found: Json = json.loads(self._ask("GET", f"manifests/{reference}", {"Accept": ", ".join(MANIFESTS + LISTS)}).body)
+        return found
 
     def blob(self, digest: str, file: Path) -> None:
         """Into the file."""

@@ -73,7 +73,6 @@ class Steps:
 
     def _one(self, instruction: Instruction, hit: Layer | None, single: bool, last: bool) -> None:
         state = self._state
-        files: list[str] | None = []
         copy = Copy(instruction, self._files.context, self._files.excluded, self._files.ignored)
         if instruction.name in ("COPY", "ADD") and not hit:
             try:
@@ -86,8 +85,6 @@ class Steps:
         log.info(instruction.text)
         if hit:
             log.info("Found cached layer, extracting to filesystem")
-            if instruction.name == "WORKDIR":
-                state.workdir(instruction.rest)
             filesystem.unpack(self._images.download(hit), self._files.ignored)
             self._image.append(hit, instruction.text)
             return
@@ -102,11 +99,14 @@ class Steps:
         self._files.ignored.more(state.volumes)
         if (single and last) or (not single and not instruction.metadata_only):
             layer = self._snapshot(None if single else files)
-            if layer:
-                self._image.append(layer, instruction.text)
-                wanted = "cache-run-layers" if instruction.name == "RUN" else "cache-copy-layers"
-                if key and self._flags.on[wanted] and not self._flags.on["no-push-cache"] and instruction.name in ("RUN", "COPY", "ADD"):
-                    self._uploads.append((layer, key, instruction.text))
+            self._image.append(layer, instruction.text)
+            if key and self._caches(instruction) and not self._flags.on["no-push-cache"]:
+                self._uploads.append((layer, key, instruction.text))
+
+    def _caches(self, instruction: Instruction) -> bool:
+        """Its layer is looked for in the cache, and put there."""
+        kind = {"RUN": "cache-run-layers", "COPY": "cache-copy-layers", "ADD": "cache-copy-layers"}.get(instruction.name, "")
+        return bool(kind) and self._flags.on[kind]
 
     def _execute(self, instruction: Instruction, state: State, copy: Copy) -> list[str] | None:
         """The paths that it wrote; None: they are to be looked for."""
@@ -133,7 +133,8 @@ class Steps:
         log.info("Initializing snapshotter ...")
         self._before = filesystem.scan(self._flags.text["snapshot-mode"], self._files.ignored)
 
-    def _snapshot(self, files: list[str] | None) -> Layer | None:
+    def _snapshot(self, files: list[str] | None) -> Layer:
+        """Of these files; None: of all that has changed."""
         gone: list[str] = []
         if files is None:
             after = filesystem.scan(self._flags.text["snapshot-mode"], self._files.ignored)
@@ -163,13 +164,12 @@ class Steps:
         for instruction in self._stage.instructions:
             if instruction.name == "MAINTAINER":
                 continue
-            kind = "cache-run-layers" if instruction.name == "RUN" else "cache-copy-layers"
             if looking and not instruction.metadata_only:
                 try:
                     key_here = self._next_key(instruction, ahead)
                 except CopyError as error:
                     raise StepError(f"failed to optimize instructions: failed to get files used from context: {error}") from None
-                if instruction.name in ("RUN", "COPY", "ADD") and self._flags.on[kind]:
+                if self._caches(instruction):
                     layer = self._images.cached(self._cache, key_here)
                     if layer:
                         log.info(f"Using caching version of cmd: {instruction.text}")

@@ -32,7 +32,7 @@ class Tls:
 class Reply:
     status: int
     reason: str
-    headers: Mapping[str, str]
+    headers: http.client.HTTPMessage
     body: bytes = field(repr=False)
 
 
