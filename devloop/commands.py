@@ -125,7 +125,8 @@ def _published(app: App, refs: Mapping[str, ImageRef], cancel: Cancel) -> dict[s
     """Images that are named: made reachable where they are here, else taken to be where the cluster finds them."""
     images = {}
     for image, ref in refs.items():
-        found = None if ref.digest else app.builder.find(ref, ref.tag)
+        pushed = (ref, "") if app.tools[image] == "kaniko" else None      # when it was built; nodes may call that place otherwise
+        found = pushed if ref.digest else app.builder.find(ref, ref.tag)
         images[image] = (app.publisher.publish(BuiltImage(image, *found, cached=True), app.emit, cancel) if found
                          else PublishedImage(image, ref))
     return images

@@ -18,6 +18,7 @@ CRASHES = 2             # one restart while a database comes up is no failure
 HOPEFUL_CRASHES = 3     # and while other workloads of the same rollout are coming up, one more is not
 RETRY_PATIENCE = 15.0   # seconds: the kubelet tries again every 10 to 15 what failed before this rollout began
 GONE_PATIENCE = 2.0     # seconds: what is deleted may be about to be created again
+NEWS_PATIENCE = 0.5     # seconds: a controller's verdict may be heard before the pods' news that led to it
 
 Key = tuple[str, str, str]
 
@@ -45,6 +46,7 @@ class Followed:
     subscribed: str = ""
     unstuck: set[str] = field(default_factory=set)
     _gone_since: float = inf
+    _failed_since: float = inf
     _since: dict[Key, float] = field(default_factory=dict)
     _old: dict[str, int] = field(default_factory=dict)
     _troubles: list[Trouble] = field(default_factory=list)
@@ -61,6 +63,7 @@ class Followed:
         self._gone_since = now if obj is None else inf
         self.standing = standing(obj) if obj else Standing(0, 0, "it does not exist (any more)")
         self.was_done = first and self.standing.done
+        self._failed_since = min(now, self._failed_since) if self.standing.failed else inf
         if self.ref.kind == "Pod" and obj:
             self.hear_pods({obj["metadata"]["uid"]: obj})
 
@@ -124,7 +127,11 @@ class Followed:
         # a Job is made to be tried again
         if fresh and self.crashes >= (HOPEFUL_CRASHES if hopeful or self.ref.kind == "Job" else CRASHES):
             return -inf
-        return min([self._gone_since + GONE_PATIENCE, *(t.until for t in self._troubles)])
+        return min([self._gone_since + GONE_PATIENCE, self._failed_since + NEWS_PATIENCE, *(t.until for t in self._troubles)])
+
+    def given_up(self, now: float) -> str:
+        """What its controller said when it gave up, once it is known why, or is not going to be; empty before."""
+        return self.standing.failed if self.verdict() or now >= self._failed_since + NEWS_PATIENCE else ""
 
     def worst(self) -> Trouble | None:
         """What to tell first: who crashes again and again, then what ends first."""

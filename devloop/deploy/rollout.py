@@ -162,7 +162,8 @@ class _Wait:
             elif followed.standing.done:
                 self._finish(followed, now)
             elif tell and followed.standing.failed:
-                raise self._failure(followed, followed.standing.failed)
+                if verdict := followed.given_up(now):
+                    raise self._failure(followed, verdict)
             elif tell:
                 self._judge_pending(followed, now)
 
