@@ -15,7 +15,7 @@ from harness import Event, Session
 
 from tests.conformance.cases import Lines, is_it
 
-PATIENCE = 50.0    # seconds: the kubelet looks at a pod's ConfigMaps once a minute or so
+PATIENCE = 150.0    # seconds: the kubelet looks at a pod's ConfigMaps once a minute or so
 
 
 @dataclass(frozen=True)
