@@ -11,7 +11,7 @@ import os
 import re
 import subprocess
 import tarfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -313,7 +313,7 @@ def test_proxies_of_the_environment_are_used(executor: Executor, docker_api: doc
 
 
 def test_what_ran_before_comes_from_the_cache(executor: Executor) -> None:
-    dockerfile = "FROM BASE\nRUN echo ran && date +%s >/when\nCOPY one /\n"
+    dockerfile = "FROM BASE\nARG A=1\nENV B=2\nWORKDIR /\nRUN echo ran && date +%s >/when\nCOPY one /\n"
     flags = ["--cache=true", f"--cache-repo={executor.address}/cache-{id(executor)}"]
     first = executor.run(dockerfile, *flags)
     assert (first.code, first.out) == (0, "ran\n"), first.err
@@ -344,33 +344,43 @@ def test_stages_take_from_each_other_and_only_those_that_are_needed_are_built(ex
     assert set(executor.pushed().names(1)) == {"made", "made/tool"}
 
 
-def test_a_context_from_git(executor: Executor, docker_api: docker.APIClient, tmp_path: Path) -> None:
+@pytest.fixture
+def clone(executor: Executor, docker_api: docker.APIClient, tmp_path: Path) -> Iterator[Callable[..., Done]]:
+    """Builds from a repository with two commits, of which the first is ``FIRST``. Its server asks for a login."""
     dockerfile = f"FROM {executor.address}/{BASE}\nCOPY one /\nRUN cat /one\n"
     first = commit(tmp_path / "app", {"sub/Dockerfile": dockerfile, "sub/one": "first\n"})
     commit(tmp_path / "app", {"sub/one": "second\n"})
     login = "Basic " + base64.b64encode(f"{USER}:{PASSWORD}".encode()).decode()
-    logged_in = {"GIT_PULL_METHOD": "http", "GIT_USERNAME": USER, "GIT_PASSWORD": PASSWORD}
 
     with served(tmp_path, node_address(docker_api), login) as server:
-        def build(reference: str, path: str = "app", environ: Mapping[str, str] = logged_in) -> Done:
-            return executor.run("", f"--context=git://{server}/{path}{reference}", "--context-sub-path=sub", "--dockerfile=Dockerfile",
-                                "--no-push", environ=environ, dockerfile_at="elsewhere")
+        def build(reference: str, path: str = "app", password: str = PASSWORD) -> Done:
+            context = f"git://{server}/{path}{reference.replace('FIRST', first)}"
+            return executor.run("", f"--context={context}", "--context-sub-path=sub", "--dockerfile=Dockerfile", "--no-push",
+                                environ={"GIT_PULL_METHOD": "http", "GIT_USERNAME": USER, "GIT_PASSWORD": password},
+                                dockerfile_at="elsewhere")
 
-        def told(done: Done) -> list[str]:
-            assert done.code == 1
-            return [line.rstrip(": ") for line in done.err.splitlines() if line.startswith("Error: ")]
+        yield build
 
-        failed = "Error: error resolving source context: "
-        assert build("").out.endswith("\nsecond\n")
-        assert build("#refs/heads/main").out.endswith("\nsecond\n")
-        assert build(f"#refs/heads/main#{first}").out.endswith("\nfirst\n")
-        assert told(build("#refs/heads/none")) == [failed + "reference not found"]
-        assert told(build("", "none")) == [failed + "repository not found"]
-        assert told(build("", environ={"GIT_PULL_METHOD": "http"})) == [failed + "authentication required"]
-        # servers such as GitHub give every commit, Git's own only if it is told to
-        assert told(build(f"#{first}")) == [failed + "server does not support exact SHA1 refspec"]
-        subprocess.run(["git", "-C", tmp_path / "app", "config", "uploadpack.allowAnySHA1InWant", "true"], check=True)
-        assert build(f"#{first}").out.endswith("\nfirst\n")
+
+def test_a_context_from_git(clone: Callable[..., Done], tmp_path: Path) -> None:
+    assert clone("").out.endswith("\nsecond\n")
+    assert clone("#refs/heads/main").out.endswith("\nsecond\n")
+    assert clone("#refs/heads/main#FIRST").out.endswith("\nfirst\n")
+    # servers such as GitHub give every commit, Git's own only if it is told to
+    subprocess.run(["git", "-C", tmp_path / "app", "config", "uploadpack.allowAnySHA1InWant", "true"], check=True)
+    assert clone("#FIRST").out.endswith("\nfirst\n")
+
+
+@pytest.mark.parametrize(("reference", "path", "password", "why"), [
+    ("#refs/heads/none", "app", PASSWORD, "reference not found"),
+    ("", "none", PASSWORD, "repository not found"),
+    ("", "app", "wrong", "authentication required"),
+    ("#FIRST", "app", PASSWORD, "server does not support exact SHA1 refspec"),
+])
+def test_a_context_that_cannot_be_cloned(clone: Callable[..., Done], reference: str, path: str, password: str, why: str) -> None:
+    done = clone(reference, path, password)
+    told = [line.rstrip(": ") for line in done.err.splitlines() if line.startswith("Error: ")]
+    assert (done.code, told) == (1, [f"Error: error resolving source context: {why}"])
 
 
 def test_the_next_build_in_a_container_finds_what_the_last_has_left_unless_it_is_told_to_clean(executor: Executor) -> None:

@@ -81,7 +81,7 @@ class Steps:
                 raise StepError(f"error building stage: failed to get files used from context: {error}") from None
             if instruction.name == "ADD":
                 log.info(f"Using files from context: [{' '.join(os.path.join(copy.root, source) for source in sources)}]")
-        key = self._next_key(instruction, state) if self._flags.on["cache"] else ""
+        key = self._next_key(instruction, state) if self._flags.on["cache"] and not instruction.metadata_only else ""
         log.info(instruction.text)
         if hit:
             log.info("Found cached layer, extracting to filesystem")
