@@ -76,7 +76,7 @@ class LocalNet:
     """A project's network with its Services and Ingress, from now to `close`."""
 
     def __init__(self) -> None:
-        self.project = f"test-{secrets.token_hex(4)}"
+        self.project = f"net-{secrets.token_hex(4)}"
         self.labels = {"devloop.dev/name": self.project}
         self.engine, self.cancel, self.events = DockerEngine(), Cancel(), list[Event]()
         self.containers = EngineContainers(self.engine)

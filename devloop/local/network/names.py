@@ -28,7 +28,8 @@ def records(services: Iterable[Object], endpoints: Mapping[Key, Object], address
             found += _headless(service, endpoints.get(key(service)))
         elif key(service) in addresses:
             found += _relayed(service, addresses[key(service)])
-    return found + [record for service in aliases for record in _alias(service, found)]
+    found += [record for service in aliases for record in _alias(service, found)]
+    return list(dict.fromkeys(found))       # a pod may be among a Service's for several ports
 
 
 def _relayed(service: Object, ip: str) -> Iterator[Record]:

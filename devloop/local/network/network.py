@@ -162,6 +162,11 @@ class Network:
 
     # --- all of it
 
+    @property
+    def image(self) -> str:
+        """The relay's: one that is there, for whatever container needs no program. Raises `UnreachableError` as `gate` does."""
+        return self._ready()[0]
+
     def gate(self) -> Gate:
         """The way in. Raises `UnreachableError` before `start` and after `close`."""
         return self._ready()[1]
