@@ -122,8 +122,8 @@ class Exec:
                        status=status.get("code", 500), reason=status.get("reason", ""), body=status)
 
     def close(self) -> None:
-        """Drop the connection, whatever the command does."""
-        self._thread.submit(self._close())
+        """Drop the connection, whatever the command does. From any thread, any number of times."""
+        self._thread.call(self._wire.wire.close)
 
     # --- in the thread
 
@@ -183,9 +183,6 @@ class Exec:
         self._unread -= len(data)
         self._room.set()
         return channel, data
-
-    async def _close(self) -> None:
-        self._wire.wire.close()
 
 
 @contextmanager

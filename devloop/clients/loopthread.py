@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from concurrent.futures import Future
+from contextlib import suppress
 from typing import Any, TypeVar
 
 from devloop.cancel import Cancel
@@ -36,9 +37,14 @@ class LoopThread:
             future.cancel()
             raise
 
+    def call(self, callback: Callable[[], object]) -> None:
+        """Call it in the loop soon, or not at all once that is closed."""
+        with suppress(RuntimeError):
+            self._loop.call_soon_threadsafe(callback)
+
     def close(self) -> None:
         """Cancels what still runs."""
-        self._loop.call_soon_threadsafe(self._stopping.set)
+        self.call(self._stopping.set)
         self._thread.join()
 
     async def _main(self, started: Future[asyncio.AbstractEventLoop]) -> None:

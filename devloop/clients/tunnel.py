@@ -54,7 +54,7 @@ class Tunnel:
         self._complaints.pop(pod.uid, None)
         with self._lock:
             if self._thread:
-                self._thread.submit(self._forget(pod.uid))
+                self._thread.call(lambda: self._dialer.forget(pod.uid))
 
     def close(self) -> None:
         """End all connections."""
@@ -78,9 +78,6 @@ class Tunnel:
         await self._carried.stop()
         await self._dialer.close()
         await asyncio.sleep(0)      # what was aborted is closed in the loop's next turn
-
-    async def _forget(self, uid: str) -> None:
-        self._dialer.forget(uid)
 
     async def _dial(self, pod: PodRef, port: int, sock: socket.socket) -> None:
         try:

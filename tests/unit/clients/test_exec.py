@@ -209,6 +209,10 @@ def test_a_connection_that_ends_without_a_status_is_no_end(kube: Client) -> None
             assert running.read() is None
             with pytest.raises(UnreachableError, match="the connection to a in container main of pod web broke"):
                 _ = running.exit_code
+            with pytest.raises(BrokenPipeError):
+                running.write(b"x")
+            running.close()
+        running.close()
 
 
 def failure(code: str) -> dict[str, object]:
