@@ -101,7 +101,7 @@ def other(**container: Any) -> str:
             "containers": [{"name": "main", "image": "busybox:1.36", "command": ["sleep", "1000"]} | container]}}}})
 
 
-def eventually(what: Callable[[], T], timeout: float = 20) -> T:
+def eventually(what: Callable[[], T], timeout: float = 60) -> T:
     """The first true value of `what`: for conditions outside of devloop, which nobody tells us of."""
     deadline = time.monotonic() + timeout
     while not (value := what()):

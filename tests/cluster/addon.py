@@ -10,20 +10,19 @@ import shutil
 import subprocess
 import tarfile
 import tempfile
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import docker
 import pytest
+from project import eventually
 
 from devloop.clients.kube import Kube
 from devloop.errors import ApiError
 from devloop.model import Object
 
 NAMESPACE = "kube-system"
-TRIES = 600     # of 50 ms
 REGISTRY, PROXY = "devloop-test-addon/registry:1", "devloop-test-addon/proxy:1"
 _LABELS = {"kubernetes.io/minikube-addons": "registry"}
 _CONFIG = """version: 0.1
@@ -116,8 +115,4 @@ def _delete(kube: Kube) -> None:
         except ApiError as error:
             if error.status != 404:
                 raise
-    for _ in range(TRIES):
-        if not pods(kube):
-            return
-        time.sleep(0.05)
-    raise TimeoutError("the addon's pods do not go")
+    eventually(lambda: not pods(kube))

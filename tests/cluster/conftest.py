@@ -22,11 +22,11 @@ from project import Project
 from devloop.clients.kube import Kube
 from devloop.errors import ApiError
 from tests.cluster import addon, registries
+from tests.cluster.cut import CuttableProxy
 from tests.cluster.registries import build_image, docker_home  # noqa: F401  fixtures
 from tests.cluster.workloads import await_service_account
 
 HERE = Path(__file__).parent
-TRIES = 600   # of 50 ms
 KANIKO = "devloop-test-kaniko:1"      # of tests/standins/kaniko, made by `up`
 
 
@@ -76,6 +76,20 @@ def powerless(kube: Kube, namespace: str, kubeconfig: str, tmp_path: Path) -> st
     file = tmp_path / "powerless"
     file.write_text(yaml.safe_dump(content))
     return str(file)
+
+
+@pytest.fixture
+def proxied(kubeconfig: str, tmp_path: Path) -> Iterator[tuple[Kube, CuttableProxy]]:
+    """The cluster through a proxy that fails on demand."""
+    config = yaml.safe_load(Path(kubeconfig).read_text())
+    host, _, port = config["clusters"][0]["cluster"]["server"].rpartition("/")[2].partition(":")
+    with CuttableProxy(host, int(port)) as proxy:
+        config["clusters"][0]["cluster"] |= {"server": f"https://127.0.0.1:{proxy.port}", "tls-server-name": host}
+        file = tmp_path / "proxied"
+        file.write_text(yaml.safe_dump(config))
+        client = Kube(kubeconfig=str(file))
+        yield client, proxy
+        client.close()
 
 
 @pytest.fixture

@@ -22,6 +22,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import docker
 import pytest
+from project import eventually
 
 from devloop.clients.docker import DockerEngine
 from devloop.model import BuiltImage, ImageRef
@@ -31,7 +32,6 @@ Build = Callable[..., BuiltImage]
 
 USER, PASSWORD = "tester", "s3cret"
 HTPASSWD = "tester:$2b$04$rfqJV2WrgpEf32t1hT18OenvwtFPLRcEy4M0quQmKtS4562fQC6n6\n"   # of that password
-TRIES = 400     # of 50 ms
 
 
 def free_address(host: str = "127.0.0.1") -> str:
@@ -61,23 +61,24 @@ def registry(home: Path, address: str = "", *, tls: tuple[Path, Path] | None = N
     (home / "config.yml").write_text(json.dumps(config))
     with (home / "log").open("ab") as log, subprocess.Popen([program, "serve", home / "config.yml"], stdout=log, stderr=log) as process:
         try:
-            _listening(address, process, home / "log")
+            listening(address, process, home / "log")
             yield address
         finally:
             process.terminate()
 
 
-def _listening(address: str, process: subprocess.Popen[bytes], log: Path) -> None:
+def listening(address: str, process: subprocess.Popen[bytes], log: Path) -> None:
     host, _, port = address.rpartition(":")
-    for _ in range(TRIES):
+
+    def answers() -> bool:
         assert process.poll() is None, log.read_text()
         try:
             socket.create_connection((host, int(port))).close()
         except ConnectionRefusedError:
-            time.sleep(0.05)
-        else:
-            return
-    raise TimeoutError(log.read_text())
+            return False
+        return True
+
+    eventually(answers)
 
 
 def certificate(home: Path, host: str) -> tuple[Path, Path]:
@@ -203,15 +204,17 @@ def build_image(docker_api: docker.APIClient) -> Iterator[Build]:
 
 def _remove(api: docker.APIClient, image_id: str) -> None:
     """With all the names that it got by being pushed and pulled, as soon as no container uses it."""
-    for _ in range(TRIES):
+    def removed() -> bool:
         try:
             api.remove_image(image_id, force=True)
         except docker.errors.NotFound:
-            return
+            return True
         except docker.errors.APIError as error:
             if error.status_code != 409:
                 raise
-            time.sleep(0.05)
+        return False
+
+    eventually(removed)
 
 
 class Home:

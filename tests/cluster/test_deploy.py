@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import base64
 import secrets
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
+from project import eventually
 
 from devloop.cancel import Cancel
 from devloop.clients.kube import MERGE_PATCH, Kube
@@ -156,13 +156,6 @@ def claim(name: str = "data", **more: Any) -> Object:
         "accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Mi"}}, **more}}
 
 
-def await_true(condition: Callable[[], object], seconds: float = 20) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-
-
 def has(kube: Kube, api_version: str, kind: str) -> bool:
     try:
         kube.resource(api_version, kind)
@@ -260,19 +253,19 @@ def test_a_job_with_another_template_runs_again_and_a_finished_one_does_not(proj
         return bool(((project.live("batch/v1", "Job", "once") or {}).get("status") or {}).get("succeeded"))
 
     project.deploy(job())
-    await_true(finished)
+    eventually(finished)
     assert project.deploy(job()) == ["unchanged job/once"]
     assert finished()
     assert project.deploy(job(command="echo again")) == ["replaced job/once"]
     assert [e.reason for e in project.events if isinstance(e, ObjectApplied)] == ["Kubernetes cannot change spec.template of a Job"]
-    await_true(finished)
+    eventually(finished)
 
 
 def test_a_running_job_is_replaced_without_waiting_for_a_process_that_ignores_the_signal(project: Deployed) -> None:
     stubborn = job(command=STUBBORN)
     del stubborn["spec"]["template"]["spec"]["terminationGracePeriodSeconds"]
     project.deploy(stubborn)
-    await_true(lambda: project.phases == ["Running"])
+    eventually(lambda: project.phases == ["Running"])
     old = project.live("batch/v1", "Job", "once")
     assert project.deploy(job(command="true")) == ["replaced job/once"]
     new = project.live("batch/v1", "Job", "once")
@@ -399,7 +392,7 @@ def test_several_refusals_are_told_together_and_workloads_wait(project: Deployed
 def test_a_quota_is_named(project: Deployed) -> None:
     quota = {"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "q"}, "spec": {"hard": {"services": "0"}}}
     project.deploy(quota)
-    await_true(lambda: (project.live("v1", "ResourceQuota", "q") or {}).get("status", {}).get("hard"))
+    eventually(lambda: (project.live("v1", "ResourceQuota", "q") or {}).get("status", {}).get("hard"))
     error = project.error(quota, service())
     assert "exceeded quota: q" in error.message
     assert f"kubectl describe quota -n {project.namespace}" in error.hint
@@ -424,7 +417,7 @@ def test_a_webhook_that_does_not_answer_is_explained(project: Deployed) -> None:
             project.delete()
             return ""
 
-        await_true(refused)       # the API server takes a moment to notice a new webhook
+        eventually(refused)       # the API server takes a moment to notice a new webhook
         assert f'failed calling webhook "{name}"' in refused()
         assert "does its pod run?" in refused()
     finally:
@@ -445,7 +438,7 @@ def developer(kube: Kube, powerless: str, namespace: str) -> Iterator[Kube]:
         except ApiError:
             return False
 
-    await_true(may_edit)
+    eventually(may_edit)
     yield client
     client.close()
 
@@ -564,7 +557,7 @@ def test_delete_removes_everything_but_volumes_and_namespaces_that_were_there(pr
         "schedule": "0 0 1 1 *", "jobTemplate": {"spec": {"template": {"spec": {**pod_spec(), "restartPolicy": "Never"}}}}}}
     namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": project.namespace}}
     project.deploy(mounted, config(a="1"), service(), claim(), cron, namespace)
-    await_true(lambda: len(project.phases) == 2)
+    eventually(lambda: len(project.phases) == 2)
     project.restart()
     assert project.delete() == ["deleted configmap/settings", "deleted cronjob/c", "deleted deployment/web", "deleted service/web"]
     assert project.phases == []
@@ -582,11 +575,11 @@ def test_delete_takes_the_projects_own_claims_where_it_is_told_to(project: Deplo
         "serviceName": "db", "selector": {"matchLabels": {"app": "db"}}, "volumeClaimTemplates": [claim("v1")],
         "template": {"metadata": {"labels": {"app": "db"}}, "spec": mounted}}}
     project.deploy(claim(), stateful)
-    await_true(lambda: project.pods)
+    eventually(lambda: project.pods)
     assert project.delete(volumes=True) == ["deleted persistentvolumeclaim/data", "deleted persistentvolumeclaim/v1-db-0",
                                             "deleted statefulset/db"]
     assert "persistentvolumeclaim/theirs stays, with its data" in project.notices
-    await_true(lambda: not project.live("v1", "PersistentVolumeClaim", "data"))
+    eventually(lambda: not project.live("v1", "PersistentVolumeClaim", "data"))
     assert project.live("v1", "PersistentVolumeClaim", "theirs")
 
 
@@ -596,7 +589,7 @@ def test_delete_is_quick_for_pods_that_ignore_the_signal_and_says_what_takes_lon
     web["spec"]["template"]["spec"] = pod_spec(STUBBORN)
     del web["spec"]["template"]["spec"]["terminationGracePeriodSeconds"]
     project.deploy(web, slow)
-    await_true(lambda: project.phases == ["Running", "Running"])
+    eventually(lambda: project.phases == ["Running", "Running"])
     assert project.delete() == ["deleted deployment/web", "deleted pod/slow"]
     assert [p["metadata"]["name"] for p in project.pods] == ["slow"]
     assert "still ending by themselves (up to 20 s): pod/slow" in project.notices
@@ -607,7 +600,7 @@ def test_delete_can_be_cancelled_while_it_waits_for_pods(project: Deployed) -> N
     slow = pod(STUBBORN, "slow")
     slow["spec"]["terminationGracePeriodSeconds"] = 15
     project.deploy(slow)
-    await_true(lambda: project.phases == ["Running"])
+    eventually(lambda: project.phases == ["Running"])
     cancel = Cancel()
     with pytest.raises(Cancelled):
         project.applier.delete(lambda event: cancel.cancel() if isinstance(event, StepProgress) else None, cancel)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import json
 import os
 import secrets
 import socket
@@ -15,9 +14,9 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, get_args
-from urllib.parse import urlsplit
 
 import pytest
+from project import eventually
 
 from devloop.clients.duplex import PodRef
 from devloop.clients.kube import Kube
@@ -104,15 +103,15 @@ def servers(kube: Kube) -> Iterator[str]:
 
 
 def await_ready(kube: Kube, namespace: str, name: str) -> None:
-    for _ in range(600):
+    def up() -> bool:
         try:
-            if ready(kube.get(f"/api/v1/namespaces/{namespace}/pods/{name}")):
-                return
+            return ready(kube.get(f"/api/v1/namespaces/{namespace}/pods/{name}"))
         except ApiError as error:
             if error.status != 404:
                 raise
-        time.sleep(0.05)
-    raise TimeoutError(f"pod {name} does not become ready")
+            return False
+
+    eventually(up)
 
 
 def ways(kube: Kube) -> Sequence[Way]:
@@ -265,32 +264,18 @@ def test_a_reload_may_lead_the_same_port_elsewhere(kube: Kube, servers: str) -> 
             assert len(receive(sock, 64)) == 64
 
 
-def test_the_api_server_may_go_and_come_back(kube: Kube, servers: str, kubeconfig: str, tmp_path: Path) -> None:
-    url = urlsplit(kube.server)
-    with CuttableProxy(url.hostname or "", url.port or 443) as proxy:
-        config = json.loads(json.dumps(_kubeconfig(kubeconfig)))
-        for cluster in config["clusters"]:
-            cluster["cluster"]["server"] = f"https://127.0.0.1:{proxy.port}"
-        (tmp_path / "kubeconfig").write_text(json.dumps(config))
-        client = Kube(kubeconfig=str(tmp_path / "kubeconfig"))
-        with forwarding(client, servers, forward("pod/servers", ECHO)) as (_, events):
-            port = events.port("pod/servers", ECHO)
-            assert echoed(port, b"hello") == b"hello"
-            with connect(port) as broken:
-                broken.sendall(b"x")
-                assert receive(broken, 1) == b"x"
-                proxy.cut()
-                with pytest.raises(ConnectionResetError):
-                    receive(broken)          # a cut reply must not look like a whole one
-            assert echoed(port, b"again") == b"again"
-        client.close()
-
-
-def _kubeconfig(path: str) -> dict[str, Any]:
-    import yaml
-
-    config: dict[str, Any] = yaml.safe_load(Path(path).read_text())
-    return config
+def test_the_api_server_may_go_and_come_back(proxied: tuple[Kube, CuttableProxy], servers: str) -> None:
+    client, proxy = proxied
+    with forwarding(client, servers, forward("pod/servers", ECHO)) as (_, events):
+        port = events.port("pod/servers", ECHO)
+        assert echoed(port, b"hello") == b"hello"
+        with connect(port) as broken:
+            broken.sendall(b"x")
+            assert receive(broken, 1) == b"x"
+            proxy.cut()
+            with pytest.raises(ConnectionResetError):
+                receive(broken)          # a cut reply must not look like a whole one
+        assert echoed(port, b"again") == b"again"
 
 
 # --- pods that come and go

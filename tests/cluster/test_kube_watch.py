@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,19 +14,6 @@ from devloop.errors import Cancelled, UnreachableError
 from tests.cluster.cut import CuttableProxy
 
 pytestmark = pytest.mark.cluster
-
-
-@pytest.fixture
-def proxied(kubeconfig: str, tmp_path: Path) -> Iterator[tuple[Kube, CuttableProxy]]:
-    """The cluster through a proxy that fails on demand."""
-    config = yaml.safe_load(Path(kubeconfig).read_text())
-    host, _, port = config["clusters"][0]["cluster"]["server"].rpartition("/")[2].partition(":")
-    with CuttableProxy(host, int(port)) as proxy:
-        config["clusters"][0]["cluster"] |= {"server": f"https://127.0.0.1:{proxy.port}", "tls-server-name": host}
-        (tmp_path / "kubeconfig").write_text(yaml.safe_dump(config))
-        kube = Kube(kubeconfig=str(tmp_path / "kubeconfig"))
-        yield kube, proxy
-        kube.close()
 
 
 class Watching:

@@ -6,11 +6,9 @@ import threading
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 from project import eventually
 
 from devloop.clients.kube import Kube
@@ -143,21 +141,8 @@ def test_since_leaves_out_what_is_older(kube: Kube, namespace: str) -> None:
     assert seen.of("c0")[:2] == ["older", "old"]
 
 
-@pytest.fixture
-def cuttable(kubeconfig: str, tmp_path: Path) -> Iterator[tuple[Kube, CuttableProxy]]:
-    """The cluster through a proxy that can cut all connections."""
-    config = yaml.safe_load(Path(kubeconfig).read_text())
-    host, _, port = config["clusters"][0]["cluster"]["server"].rpartition("/")[2].partition(":")
-    with CuttableProxy(host, int(port)) as proxy:
-        config["clusters"][0]["cluster"] |= {"server": f"https://127.0.0.1:{proxy.port}", "tls-server-name": host}
-        (tmp_path / "kubeconfig").write_text(yaml.safe_dump(config))
-        kube = Kube(kubeconfig=str(tmp_path / "kubeconfig"))
-        yield kube, proxy
-        kube.close()
-
-
-def test_a_cut_connection_resumes_without_loss_or_doubling(cuttable: tuple[Kube, CuttableProxy], namespace: str) -> None:
-    kube, proxy = cuttable
+def test_a_cut_connection_resumes_without_loss_or_doubling(proxied: tuple[Kube, CuttableProxy], namespace: str) -> None:
+    kube, proxy = proxied
     script = "i=0; while [ $i -lt 3000 ]; do i=$((i+1)); echo $i; echo err $i >&2; [ $((i % 30)) = 0 ] && sleep 0.05; done; sleep 1000"
     with tailing(kube, namespace) as (seen, _):
         pod(kube, namespace, "steady", script, script)

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path
 
 import pytest
-import yaml
 
 from devloop.clients.kube import Kube
 from devloop.events import Event, Notice
@@ -154,31 +152,25 @@ def test_closing_ends_every_thread(kube: Kube, namespace: str) -> None:
     assert f"watch {PODS.path(namespace)}" not in {t.name for t in threading.enumerate()}
 
 
-def test_a_lost_connection_is_told_once_and_its_return_once(kubeconfig: str, tmp_path: Path, kube: Kube, namespace: str,
+def test_a_lost_connection_is_told_once_and_its_return_once(proxied: tuple[Kube, CuttableProxy], kube: Kube, namespace: str,
                                                             told: Told) -> None:
-    config = yaml.safe_load(Path(kubeconfig).read_text())
-    host, _, port = config["clusters"][0]["cluster"]["server"].rpartition("/")[2].partition(":")
-    with CuttableProxy(host, int(port)) as proxy:
-        config["clusters"][0]["cluster"] |= {"server": f"https://127.0.0.1:{proxy.port}", "tls-server-name": host}
-        (tmp_path / "kubeconfig").write_text(yaml.safe_dump(config))
-        client = Kube(kubeconfig=str(tmp_path / "kubeconfig"))
-        shared = Pods(client, told)
-        web, everything = Follower(), Follower()
-        shared.subscribe(namespace, "app=web", web)
-        shared.subscribe(namespace, "", everything)
-        web.wait()
-        everything.wait()
+    client, proxy = proxied
+    shared = Pods(client, told)
+    web, everything = Follower(), Follower()
+    shared.subscribe(namespace, "app=web", web)
+    shared.subscribe(namespace, "", everything)
+    web.wait()
+    everything.wait()
 
-        proxy.refusing = True
-        proxy.cut()
-        told.wait(lambda messages: len(messages) == 1)
-        make(kube, namespace, "a")
-        proxy.refusing = False
-        web.wait("a")
-        everything.wait("a")
-        messages = told.wait(lambda messages: len(messages) == 2)
-        shared.close()
-        client.close()
+    proxy.refusing = True
+    proxy.cut()
+    told.wait(lambda messages: len(messages) == 1)
+    make(kube, namespace, "a")
+    proxy.refusing = False
+    web.wait("a")
+    everything.wait("a")
+    messages = told.wait(lambda messages: len(messages) == 2)
+    shared.close()
     assert f"the connection to the cluster of context '{client.context}' is lost" in messages[0]
     assert messages[1] == f"the connection to the cluster of context '{client.context}' is back"
 

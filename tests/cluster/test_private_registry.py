@@ -9,7 +9,6 @@ import secrets
 import shutil
 import socket
 import subprocess
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -26,6 +25,7 @@ from devloop.context import DigestCache, analyse
 from devloop.errors import BuildError, UnreachableError
 from devloop.events import Event, StepOutput
 from devloop.model import ImageRef
+from tests.cluster.registries import listening
 
 pytestmark = pytest.mark.cluster
 
@@ -48,15 +48,7 @@ def private_registry(tmp_path_factory: pytest.TempPathFactory, kubeconfig: str) 
         "http": {"addr": f"127.0.0.1:{port}"}, "auth": {"htpasswd": {"realm": "private", "path": str(home / "htpasswd")}}}))
     with (home / "log").open("wb") as log, subprocess.Popen([program, "serve", home / "config.yml"], stdout=log, stderr=log) as process:
         try:
-            deadline = time.monotonic() + 20
-            while process.poll() is None:
-                try:
-                    socket.create_connection(("127.0.0.1", port)).close()
-                    break
-                except ConnectionRefusedError:
-                    assert time.monotonic() < deadline
-                    time.sleep(0.05)
-            assert process.poll() is None, (home / "log").read_text()
+            listening(f"127.0.0.1:{port}", process, home / "log")
             yield f"127.0.0.1:{port}"
         finally:
             process.terminate()

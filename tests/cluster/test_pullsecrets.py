@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import shutil
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from project import eventually
 
 from devloop.cancel import Cancel
 from devloop.clients.kube import Kube
@@ -93,11 +93,7 @@ def project(kube: Kube, namespace: str, docker_home: Home, trusted: str, build_i
 
 
 def await_ready(kube: Kube, namespace: str) -> None:
-    for _ in range(600):
-        if any(ready(pod) for pod in kube.get(f"/api/v1/namespaces/{namespace}/pods")["items"]):
-            return
-        time.sleep(0.05)
-    raise TimeoutError(str(kube.get(f"/api/v1/namespaces/{namespace}/pods")))
+    eventually(lambda: any(ready(pod) for pod in kube.get(f"/api/v1/namespaces/{namespace}/pods")["items"]))
 
 
 def test_a_secret_that_devloop_makes_lets_the_nodes_pull(kube, namespace, project):

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import time
 from typing import Any
+
+from project import eventually
 
 from devloop.clients.kube import Kube
 from devloop.errors import ApiError
@@ -58,16 +59,17 @@ def create(kube: Kube, namespace: str, obj: Object) -> ObjectRef:
 def await_service_account(kube: Kube, namespace: str) -> None:
     """Before Kubernetes 1.24 pods are refused until the default service account has its token."""
     tokens = int(kube.get("/version")["minor"].rstrip("+")) < 24
-    for _ in range(600):
+
+    def complete() -> bool:
         try:
             account = kube.get(f"/api/v1/namespaces/{namespace}/serviceaccounts/default")
-            if account.get("secrets") or not tokens:
-                return
         except ApiError as error:
             if error.status != 404:
                 raise
-        time.sleep(0.05)
-    raise TimeoutError(f"namespace {namespace} got no default service account: does the controller-manager run?")
+            return False
+        return bool(account.get("secrets")) or not tokens
+
+    eventually(complete, 60)      # the controller-manager makes it
 
 
 def change(kube: Kube, ref: ObjectRef, spec: Json) -> None:
