@@ -180,6 +180,7 @@ def session(engine: DockerEngine, project: str = "", labels: Mapping[str, str] |
     project = project or f"test-{secrets.token_hex(4)}"
     labels = labels or owner.session_labels(project)
     store, network = Store(), Network(engine, project, labels)
+    network.start(Cancel())
     local = Local(project, store, network, Kubelet(store, engine, network, project, labels), engine)
     try:
         yield local

@@ -331,6 +331,36 @@ def test_a_program_that_is_not_in_the_image_is_told(local: Local) -> None:
     local.delete("typo", grace=0)
 
 
+# --- what happens to them
+
+
+def test_a_pods_image_may_change_while_it_runs(local: Local, engine: DockerEngine) -> None:
+    local.pod("patched", container("main"), restartPolicy="OnFailure")
+    pod = local.ready("patched")
+    [first] = pod["status"]["containerStatuses"]
+    identifier = engine.image_id(IMAGE)
+    changed = {**pod["spec"], "containers": [{**container("main"), "image": identifier}]}
+    local.store.update({**pod, "spec": changed, "metadata": {k: v for k, v in pod["metadata"].items() if k != "resourceVersion"}})
+    again = local.container_when("patched", "main", lambda c: c.running and c.restarts == 1)
+    assert again.status["image"] == identifier
+    assert again.status["containerID"] != first["containerID"]
+    assert local.told("patched", "Killing") == "Container main definition changed, will be restarted"
+    local.delete("patched", grace=0)
+
+
+def test_a_pod_whose_sandbox_has_gone_gets_another(local: Local, engine: DockerEngine) -> None:
+    local.pod("moved", container("main"))
+    pod = local.ready("moved")
+    api = EngineContainers(engine)
+    [sandbox] = api.labelled([f"devloop.dev/pod={pod['metadata']['uid']}", "devloop.dev/local=sandbox"])
+    api.remove(sandbox["Id"])
+    api.kill(pod["status"]["containerStatuses"][0]["containerID"].removeprefix("docker://"), "SIGKILL")
+    local.told("moved", "SandboxChanged")
+    local.pod_when("moved", lambda pod: pod["status"]["containerStatuses"][0]["state"].get("running"))
+    local.delete("moved", grace=0)
+    local.gone("moved")
+
+
 # --- logs
 
 

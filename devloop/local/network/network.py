@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from devloop.cancel import Cancel
 from devloop.clients import engine_networks
@@ -92,18 +92,6 @@ class Network:
         with self._lock:
             self._sandboxes[uid] = Inner(place.ip, token)
         found = Sandbox(made, uid, place.ip)
-        try:
-            self.coming.wait(cancel)
-        except BaseException:
-            self.remove(found)
-            raise
-        return found
-
-    def adopt(self, sandbox: Sandbox, uid: str, cancel: Cancel) -> Sandbox:
-        """A sandbox that was made for a pod that was only expected is this pod's now. Raises `Cancelled`, with nothing left behind."""
-        found = replace(sandbox, uid=uid)
-        with self._lock:
-            self._sandboxes[uid] = self._sandboxes.pop(sandbox.uid)
         try:
             self.coming.wait(cancel)
         except BaseException:

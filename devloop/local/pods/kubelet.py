@@ -12,7 +12,6 @@ from devloop.clients.engine_containers import EngineContainers
 from devloop.clients.kube import ByteStream
 from devloop.errors import Cancelled, DevloopError, EngineError, UnreachableError
 from devloop.local.kinds import CLAIMS, CONFIG_MAPS, SECRETS
-from devloop.local.network import image
 from devloop.local.network.network import ROLE
 from devloop.local.pods import owner
 from devloop.local.pods.node import Node
@@ -29,7 +28,7 @@ _POLICIES = {"Always": "unless-stopped", "OnFailure": "on-failure"}
 
 
 class Kubelet:
-    """One session's. `labels` is what everything of it has (`owner.session_labels`).
+    """One session's. `labels` is what everything of it has (`owner.session_labels`); `network` has been started.
 
     Also the `LogSource` of the API. Raises `EngineError` and `UnreachableError` from the constructor; later troubles are told as the
     kubelet tells them, in the pods' status and events.
@@ -38,7 +37,7 @@ class Kubelet:
     def __init__(self, store: Store, engine: DockerEngine, network: Sandboxes, project: str, labels: Mapping[str, str]) -> None:
         containers = EngineContainers(engine)
         self._cancel = Cancel()
-        self._node = Node(store, containers, network, project, labels, image.ensure(engine, self._cancel))
+        self._node = Node(store, containers, network, project, labels, network.image)
         self._labels = labels
         self._lock = threading.Lock()
         self._pods: dict[str, Pod] = {}

@@ -301,7 +301,6 @@ class Pod:
     def _back_off(self, run: Run, pause: float) -> None:
         meta = self.object["metadata"]
         pod = f"{meta['name']}_{meta['namespace']}({meta['uid']})"
-        run.last = {"terminated": run.ended}
         run.wait("CrashLoopBackOff", f"back-off {planning.spoken(pause)} restarting failed container={run.name} pod={pod}")
         self._tell("Warning", "BackOff", f"Back-off restarting failed container {run.name} in pod {pod}", run)
 

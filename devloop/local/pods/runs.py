@@ -80,6 +80,9 @@ class Run:
         return policy == "Always" or (failed and policy == "OnFailure")
 
     def wait(self, reason: str, message: str = "") -> None:
+        """Why it does not run; how it ended before stays known."""
+        if ended := self.ended:
+            self.last = {"terminated": ended}
         self.state = {"waiting": {"reason": reason} | ({"message": message} if message else {})}
 
     def pause_after(self, ran: float, now: float) -> None:

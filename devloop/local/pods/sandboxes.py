@@ -14,6 +14,11 @@ from devloop.model import Object
 class Sandboxes(Protocol):
     """`devloop.local.network.network.Network`, as far as pods need it."""
 
+    @property
+    def image(self) -> str:
+        """One that is there, for whatever container needs no program."""
+        ...
+
     def sandbox(self, pod: Object, *, labels: Mapping[str, str] | None = None, cancel: Cancel) -> Sandbox:
         """Make and start the pod's sandbox. Raises `EngineError`, `UnreachableError` or `Cancelled`."""
         ...
