@@ -7,7 +7,6 @@ import socket
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from devloop.cancel import Cancel
@@ -28,7 +27,6 @@ ROLE = "devloop.dev/local"      # a label: which part of the local target someth
 _UPSTREAM = ("127.0.0.11", 53)  # the Engine's own DNS server, as each container sees it
 _DNS_PORT = 53
 FIRST_WAIT = 20.0               # seconds
-AT_ONCE = 8                     # removals at a time
 
 
 @dataclass(frozen=True)
@@ -53,6 +51,7 @@ class Network:
         self._containers = EngineContainers(engine)
         self._lock = threading.Lock()
         self._starting = threading.Lock()
+        self._joining = threading.Lock()            # Engines hang where containers join or leave a network at once (moby #42545)
         self._started: tuple[str, Gate, str] | None = None      # the image, the gate, the hub's address
         self._made: set[str] = set()
         self._sandboxes: dict[str, Inner] = {}      # by their pods' uids
@@ -146,7 +145,8 @@ class Network:
         """Remove a container of ours. No error where it has gone."""
         with self._lock:
             self._made.discard(container)
-        self._containers.remove(container)
+        with self._joining:
+            self._containers.remove(container)
 
     # --- all of it
 
@@ -166,9 +166,8 @@ class Network:
             with self._lock:
                 left, self._made = self._made, set()
                 self._sandboxes.clear()
-            with ThreadPoolExecutor(AT_ONCE, "network-close") as removing:
-                for removed in [removing.submit(self._containers.remove, container) for container in left]:
-                    removed.result()
+            for container in left:
+                self.discard(container)
             if self._network:
                 engine_networks.remove(self._engine, self._network)
                 self._network = ""
@@ -197,7 +196,8 @@ class Network:
         with self._lock:
             self._made.add(made)
         try:
-            self._containers.start(made)
+            with self._joining:
+                self._containers.start(made)
             return made, engine_networks.place(self._containers.inspect(made), self.name)
         except BaseException:
             self.discard(made)

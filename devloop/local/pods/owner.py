@@ -104,9 +104,18 @@ def purge(containers: EngineContainers, project: str, *, volumes: bool) -> tuple
 
 
 def _remove(containers: EngineContainers, labels: list[str], found: Iterable[Object]) -> None:
-    together([lambda each=each: containers.remove(each["Id"]) for each in found])  # type: ignore[misc]
+    found = list(found)
+    together([lambda each=each: containers.remove(each["Id"]) for each in found if not _has_network(each)])  # type: ignore[misc]
+    for each in filter(_has_network, found):      # one by one: Engines hang where several leave a network at once (moby #42545)
+        containers.remove(each["Id"])
     together([lambda each=each: containers.remove_volume(each["Name"]) for each in containers.labelled_volumes(labels)])  # type: ignore[misc]
     containers.remove_networks(labels)
+
+
+def _has_network(container: Object) -> bool:
+    """It is in a network itself, and not in another container's."""
+    mode = str(container["HostConfig"]["NetworkMode"])
+    return mode != "none" and not mode.startswith("container:")
 
 
 def together(tasks: Iterable[Callable[[], None]], name: str = "engine") -> None:
