@@ -18,6 +18,7 @@ from devloop.interrupt import interruptible, stay
 from devloop.loop import failure
 from devloop.model import BuiltImage, ImageRef, PublishedImage
 from devloop.pipeline import arguments, in_order
+from devloop.publish.names import foreseen
 
 
 class Reported(DevloopError):
@@ -69,8 +70,8 @@ def deploy(app: App, *, build_artifacts: Path | None) -> None:
 
 def render(app: App, *, file_output: Path | None, build_artifacts: Path | None) -> None:
     """The manifests as they would be deployed, as YAML on standard output or in `file_output`."""
-    refs = _listed(app, build_artifacts) if build_artifacts else {image: ref for image, (ref, _) in _computed(app).items()}
-    images = {image: PublishedImage(image, ref, local_only=not build_artifacts) for image, ref in refs.items()}
+    images = ({image: PublishedImage(image, ref) for image, ref in _listed(app, build_artifacts).items()} if build_artifacts else
+              {image: foreseen(image, ref, app.config.publish) for image, (ref, _) in _computed(app).items()})
     text = to_yaml(app.pipeline().render(images).manifests)
     if file_output:
         _write(file_output, text)
