@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any, Self
 
 DEVLOOP = Path(sys.executable).with_name("devloop")
+PATIENCE = 150.0      # seconds: a machine that does much else must not fail a test
 CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\x1b[=>78]|\x1b\][^\x07]*\x07")
 
 
@@ -84,14 +85,14 @@ class Devloop:
         keep = {key: os.environ[key] for key in ("PATH", "DOCKER_HOST", "TZ") if key in os.environ}
         return keep | {"HOME": str(home), "LANG": "C.UTF-8", "TERM": "xterm-256color"} | self.environ
 
-    def run(self, *args: str, timeout: float = 60, stdin: str = "") -> Result:
+    def run(self, *args: str, timeout: float = PATIENCE, stdin: str = "") -> Result:
         """Run it to its end; no traceback may show, whatever the exit code is."""
         done = subprocess.run([DEVLOOP, *args], cwd=self.cwd, env=self.environment, capture_output=True, text=True, timeout=timeout,
                               input=stdin, check=False)
         check_clean(done.stdout + done.stderr)
         return Result(args, done.returncode, done.stdout, done.stderr)
 
-    def json(self, *args: str, timeout: float = 60) -> Result:
+    def json(self, *args: str, timeout: float = PATIENCE) -> Result:
         return self.run(*args, "--output", "json", timeout=timeout)
 
     def start(self, *args: str) -> Session:
@@ -137,7 +138,7 @@ class Running:
     def said(self) -> str:
         raise NotImplementedError
 
-    def ended(self, timeout: float = 30) -> int:
+    def ended(self, timeout: float = PATIENCE) -> int:
         """The exit code, once it has ended by itself, leaving no process behind."""
         try:
             code = self.process.wait(timeout)
@@ -195,7 +196,7 @@ class Session(Running):
         """The events so far, those after `after`, that match."""
         return [event for event in self.events[after.index + 1 if after else 0:] if matches(event, kind, fields)]
 
-    def wait_for(self, kind: str, *, after: Event | None = None, timeout: float = 60, **fields: Any) -> Event:
+    def wait_for(self, kind: str, *, after: Event | None = None, timeout: float = PATIENCE, **fields: Any) -> Event:
         """The first event of this kind with these fields, after the event `after`; it may have come already."""
         deadline = time.monotonic() + timeout
         position = after.index + 1 if after else 0
@@ -211,10 +212,10 @@ class Session(Running):
             if matches(event, kind, fields):
                 return event
 
-    def live(self, generation: int, timeout: float = 60) -> Event:
+    def live(self, generation: int, timeout: float = PATIENCE) -> Event:
         return self.finished(generation, "live", timeout)
 
-    def finished(self, generation: int, outcome: str, timeout: float = 60) -> Event:
+    def finished(self, generation: int, outcome: str, timeout: float = PATIENCE) -> Event:
         """The end of this generation, which must be `outcome`."""
         event = self.wait_for("generationFinished", generation=generation, timeout=timeout)
         assert event["outcome"] == outcome, f"generation {generation} is {event['outcome']}, not {outcome}\n{self.said()}"
@@ -225,7 +226,7 @@ class Session(Running):
         """The number of the last one that started."""
         return max((event["generation"] for event in self.events if event["type"] == "generationStarted"), default=0)
 
-    def settled(self, timeout: float = 60) -> int:
+    def settled(self, timeout: float = PATIENCE) -> int:
         """The number of the last generation, once it has finished and no newer one has started with that."""
         while True:
             number = self.generation
@@ -235,13 +236,13 @@ class Session(Running):
             if finished["outcome"] == "stale":
                 self.wait_for("generationStarted", generation=number + 1, timeout=timeout)
 
-    def next_live(self, change: Callable[[], None], timeout: float = 60) -> Event:
+    def next_live(self, change: Callable[[], None], timeout: float = PATIENCE) -> Event:
         """Do `change`, and see that the generation after the present one serves it."""
         generation = self.generation
         change()
         return self.live(generation + 1, timeout)
 
-    def port(self, resource: str, timeout: float = 60) -> int:
+    def port(self, resource: str, timeout: float = PATIENCE) -> int:
         """The local port of a forward, once it leads to a pod."""
         return int(self.wait_for("forwardChanged", resource=resource, state="ready", timeout=timeout)["localPort"])
 
@@ -289,7 +290,7 @@ class Terminal(Running):
     def modes_now(self) -> list[Any]:
         return termios.tcgetattr(self._child)
 
-    def wait_for(self, pattern: str, *, timeout: float = 60) -> re.Match[str]:
+    def wait_for(self, pattern: str, *, timeout: float = PATIENCE) -> re.Match[str]:
         """The first place where the text matches."""
         deadline = time.monotonic() + timeout
         with self._more:

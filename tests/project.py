@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 from urllib.request import urlopen
 
-from harness import Devloop, Result, Session, Terminal
+from harness import PATIENCE, Devloop, Result, Session, Terminal
 
 from devloop.clients.kube import Kube
 from devloop.model import Object
@@ -57,7 +57,7 @@ class Project:
 
     # --- devloop on it
 
-    def run(self, command: str, *args: str, timeout: float = 60) -> Result:
+    def run(self, command: str, *args: str, timeout: float = PATIENCE) -> Result:
         """The command to its end, with its events."""
         return self.devloop.json(command, "-n", self.namespace, *args, timeout=timeout)
 
@@ -101,7 +101,7 @@ def other(**container: Any) -> str:
             "containers": [{"name": "main", "image": "busybox:1.36", "command": ["sleep", "1000"]} | container]}}}})
 
 
-def eventually(what: Callable[[], T], timeout: float = 60) -> T:
+def eventually(what: Callable[[], T], timeout: float = PATIENCE) -> T:
     """The first true value of `what`: for conditions outside of devloop, which nobody tells us of."""
     deadline = time.monotonic() + timeout
     while not (value := what()):

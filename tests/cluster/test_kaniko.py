@@ -39,7 +39,7 @@ from tests.cluster.cut import CuttableProxy
 from tests.cluster.kaniko import node_address, pods_registry
 from tests.cluster.registries import PASSWORD, USER, certificate
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(400)]
 
 
 @pytest.fixture(scope="module")
@@ -297,10 +297,10 @@ def test_a_pod_that_its_node_evicts_is_told_so(start: Start, base: str) -> None:
 
 
 def test_a_build_that_takes_too_long_is_ended(start: Start, base: str) -> None:
-    builds = start(timeout="8s")
+    builds = start(timeout="25s")      # the pod's start is in it
     error = builds.refused(base + "RUN echo begun; sleep 1000\n")
 
-    assert "RUN echo begun; sleep 1000 failed: it took longer than build.kaniko.timeout, 8s" in error.message
+    assert "RUN echo begun; sleep 1000 failed: it took longer than build.kaniko.timeout, 25s" in error.message
     eventually(lambda: not builds.there())
 
 

@@ -20,7 +20,7 @@ from devloop.model import ImageRef
 from tests.cluster.kaniko import BASE, node_address, put
 from tests.cluster.registries import free_address, registry
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(400)]
 
 NOWHERE = "tcp://127.0.0.1:9"
 
