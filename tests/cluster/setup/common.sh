@@ -47,7 +47,10 @@ start() {
   local name=$1; shift
   alive "$name" && return
   setsid nohup "$@" >"$RUN/log/$name.log" 2>&1 9>&- </dev/null &
-  echo $! >"$RUN/$name.pid"
+  local pid=$!
+  echo $pid >"$RUN/$name.pid"
+  # until then it is setsid or nohup by name, which `alive` would take for another's process
+  until runs $pid "$(program "$name")" || ! kill -0 $pid 2>/dev/null; do sleep 0.01; done
 }
 
 # stop NAME: and wait until it is gone
