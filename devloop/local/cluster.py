@@ -58,7 +58,8 @@ class LocalCluster:
             for part in (Services(self._store, self._network, self._emit), Ingresses(self._store, self._network.dialer(), self._emit)):
                 part.start()
                 self._opened.callback(part.close)
-            self._opened.callback(controllers(self._store).close)
+            self._opened.callback(self._network.spares.close)
+            self._opened.callback(controllers(self._store, self._network.spares.expect).close)
 
     def deployer(self, deployer: Deployer, *, strict: bool) -> Deployer:
         """`deployer`, after `start`, with what has no effect here told; an error where it is `strict`."""

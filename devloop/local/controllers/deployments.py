@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from devloop.clients.kube import Resource
-from devloop.local.controllers.making import child, controller_of, counted, digest, owned, timestamp, with_condition
+from devloop.local.controllers.making import child, controller_of, counted, digest, first_pod, owned, timestamp, with_condition
 from devloop.local.controllers.rolling import Count, bounds, step
 from devloop.local.kinds import DEPLOYMENTS, REPLICA_SETS
 from devloop.local.store import Store
@@ -18,13 +18,16 @@ HASH = "pod-template-hash"
 REVISION = "deployment.kubernetes.io/revision"
 _PROGRESS = ("updatedReplicas", "readyReplicas", "availableReplicas")
 
+# A Deployment's uid, and the first pod that its next version will have, as far as one can tell; None: there will be none.
+Expect = Callable[[str, Object | None], None]
+
 
 class Deployments:
     kind = DEPLOYMENTS
     owns = (REPLICA_SETS,)
 
-    def __init__(self, store: Store) -> None:
-        self._store = store
+    def __init__(self, store: Store, expect: Expect) -> None:
+        self._store, self._expect = store, expect
 
     def sync(self, obj: Object) -> float | None:
         sets = owned(self._store, REPLICA_SETS, obj)
@@ -46,7 +49,9 @@ class Deployments:
         return self._tell(obj, new, old)
 
     def heard(self, change: str, obj: Object) -> Iterable[tuple[Resource, str, str]]:
-        """A pod that has ended: Recreate waits for that."""
+        """A pod that has ended: Recreate waits for that. A Deployment that has gone: nothing more comes of it."""
+        if obj["kind"] == DEPLOYMENTS.kind and change == "DELETED":
+            self._expect(obj["metadata"]["uid"], None)
         if obj["kind"] == PODS.kind and (change == "DELETED" or finished(obj)) and (owner := controller_of(obj)):
             namespace = obj["metadata"]["namespace"]
             made = self._store.get(REPLICA_SETS, namespace, owner["name"])
@@ -70,7 +75,7 @@ class Deployments:
 
     def _make(self, obj: Object, revision: int) -> Object:
         meta, spec = obj["metadata"], obj["spec"]
-        name = digest(spec["template"])
+        name = _version(obj, revision)
         labels = {**(spec["template"]["metadata"].get("labels") or {}), HASH: name}
         template = {**spec["template"], "metadata": {**spec["template"]["metadata"], "labels": labels}}
         made = child(obj, f"{meta['name']}-{name}", {"metadata": {"labels": labels}, "spec": {
@@ -126,6 +131,9 @@ class Deployments:
         conditions = self._conditions(obj, new, numbers, before)
         self._store.set_status(DEPLOYMENTS, meta["namespace"], meta["name"], {**numbers, "conditions": conditions})
         progressing = next((c for c in conditions if c["type"] == "Progressing"), None)
+        if progressing and progressing["reason"] == "NewReplicaSetAvailable":
+            first = {"name": first_pod(f"{meta['name']}-{_version(obj, _revision(obj) + 1)}"), "namespace": meta["namespace"]}
+            self._expect(meta["uid"], {"metadata": first, "spec": spec["template"]["spec"]} if spec["replicas"] else None)
         if spec.get("paused") or progressing is None or progressing["reason"] not in ("NewReplicaSetCreated", "ReplicaSetUpdated"):
             return None
         deadline: float = timestamp(progressing["lastUpdateTime"]) + spec["progressDeadlineSeconds"] + 1
@@ -161,6 +169,11 @@ class Deployments:
         if last and timestamp(last["lastUpdateTime"]) + spec["progressDeadlineSeconds"] < time.time():
             return with_condition(conditions, "Progressing", "False", "ProgressDeadlineExceeded", f"{name} has timed out progressing.")
         return conditions
+
+
+def _version(obj: Object, revision: int) -> str:
+    """What the ReplicaSet of a version is called after its Deployment: known before its template is."""
+    return digest([obj["metadata"]["uid"], revision])
 
 
 def _bare(template: Object) -> Object:

@@ -97,8 +97,13 @@ def suffix() -> str:
     return "".join(secrets.choice(_LETTERS) for _ in range(5))
 
 
+def first_pod(replica_set: str) -> str:
+    """The name of a ReplicaSet's first pod: known beforehand. Those of the others are drawn."""
+    return f"{replica_set}-{digest(replica_set)[:5]}"
+
+
 def digest(value: Any) -> str:
-    """A short name for a template."""
+    """A short name for it, as for a template."""
     number = int.from_bytes(hashlib.sha256(json.dumps(value, sort_keys=True).encode()).digest()[:8], "big")
     letters = ""
     for _ in range(10):

@@ -2,7 +2,19 @@
 
 from __future__ import annotations
 
-from devloop.local.controllers.making import active, available, child, counted, end_pod, expendable, make_pod, owned, soonest, suffix
+from devloop.local.controllers.making import (
+    active,
+    available,
+    child,
+    counted,
+    end_pod,
+    expendable,
+    first_pod,
+    make_pod,
+    owned,
+    soonest,
+    suffix,
+)
 from devloop.local.kinds import REPLICA_SETS
 from devloop.local.selectors import selects
 from devloop.local.store import Store
@@ -23,8 +35,10 @@ class ReplicaSets:
         meta, spec = obj["metadata"], obj["spec"]
         pods = active(owned(self._store, PODS, obj))
         missing = spec["replicas"] - len(pods)
+        new = not obj.get("status")
         for _ in range(missing):
-            pods.append(make_pod(self._store, child(obj, f"{meta['name']}-{suffix()}", spec["template"]), obj, COMPONENT))
+            name = first_pod(meta["name"]) if new and not pods else f"{meta['name']}-{suffix()}"
+            pods.append(make_pod(self._store, child(obj, name, spec["template"]), obj, COMPONENT))
         if missing < 0:
             for pod in sorted(pods, key=expendable)[:-missing]:
                 end_pod(self._store, pod, obj, COMPONENT)

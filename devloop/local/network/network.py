@@ -20,6 +20,7 @@ from devloop.local.network.coming import Coming
 from devloop.local.network.dialer import GateDialer
 from devloop.local.network.gate import PORT, Gate, Inner, Mode
 from devloop.local.network.sandbox import LOCAL, ZONE, Binding, configure, published, relay
+from devloop.local.network.spares import Made, Spares
 from devloop.local.network.table import Listener, Record, Type, encode
 from devloop.model import Object
 
@@ -57,6 +58,7 @@ class Network:
         self._sandboxes: dict[str, Inner] = {}      # by their pods' uids
         self._services: dict[str, Inner] = {}       # by their addresses
         self._network = ""
+        self.spares = Spares(self._make, self.discard)
 
     def start(self, cancel: Cancel) -> None:
         """Make the image, the network and the hub; done once, and by the first sandbox where nobody has before.
@@ -84,13 +86,10 @@ class Network:
         Raises `EngineError`, `UnreachableError` or `Cancelled`, with nothing left behind.
         """
         self.start(cancel)
-        ref, _, hub = self._ready()
-        uid, token = pod["metadata"]["uid"], secrets.token_bytes(16)
-        config = self._relay(ref, token, "sandbox", labels or {})
-        made, place = self._run(f"{pod['metadata']['name']}-{uid[:8]}", configure(pod, config, dns=hub))
+        made, uid = self.spares.take(pod) or self._make(pod, labels), pod["metadata"]["uid"]
         with self._lock:
-            self._sandboxes[uid] = Inner(place.ip, token)
-        found = Sandbox(made, uid, place.ip)
+            self._sandboxes[uid] = Inner(made.ip, made.token)
+        found = Sandbox(made.id, uid, made.ip)
         try:
             self.coming.wait(cancel)
         except BaseException:
@@ -161,6 +160,7 @@ class Network:
 
     def close(self) -> None:
         """Remove all that was made here. What cannot be removed now has the session's labels and is found by the next one."""
+        self.spares.close()
         with self._starting:
             self._started = None
             with self._lock:
@@ -187,6 +187,13 @@ class Network:
         if self._started is None:
             raise UnreachableError(f"network {self.name} is not there: its session has ended, or not begun")
         return self._started
+
+    def _make(self, pod: Object, labels: Mapping[str, str] | None = None) -> Made:
+        ref, _, hub = self._ready()
+        token = secrets.token_bytes(16)
+        config = self._relay(ref, token, "sandbox", labels)
+        made, place = self._run(f"{pod['metadata']['name']}-{secrets.token_hex(4)}", configure(pod, config, dns=hub))
+        return Made(made, place.ip, token)
 
     def _relay(self, ref: str, token: bytes, role: str, labels: Mapping[str, str] | None = None) -> Object:
         return relay(ref, self.name, token, {**self._labels, **(labels or {}), ROLE: role})

@@ -18,13 +18,15 @@ PATIENCE = 30.0
 
 class Node:
     """Every pod that gets the node runs and is ready at once, unless `hold` says of it that it is not to be; a pod that is told to end
-    is gone at once, unless `linger` says that it is not to be. `steps`: what happened, in order, for tests to read."""
+    is gone at once, unless `linger` says that it is not to be. `steps`: what happened, in order; `expected`: the pods
+    that may come next, by their Deployments' uids. Both are for tests to read."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
         self.hold: Callable[[Object], bool] = lambda pod: False
         self.linger: Callable[[Object], bool] = lambda pod: False
         self.steps: list[str] = []
+        self.expected: dict[str, Object | None] = {}
         self._started: set[str] = set()
         self._changes: queue.SimpleQueue[str] = queue.SimpleQueue()
         self._ends = [store.subscribe(PODS, self._pod), store.listen(None, lambda change, obj: self._changes.put(change))]
@@ -68,6 +70,10 @@ class Node:
                 {"type": kind, "status": str(ready or kind in ("PodScheduled", "Initialized")), "lastTransitionTime": now()}
                 for kind in ("Initialized", "Ready", "ContainersReady", "PodScheduled")]})
 
+    def expect(self, of: str, pod: Object | None) -> None:
+        self.expected[of] = pod
+        self._changes.put("EXPECTED")
+
     def until(self, true: Callable[[], Any]) -> Any:
         """Wait until something is so of the objects."""
         while not (found := true()):
@@ -80,7 +86,8 @@ def cluster() -> Iterator[tuple[LocalKube, Store, Node]]:
     """A local target with controllers, on a `Node`."""
     store = Store()
     kube = LocalKube(store, NoLogs(), engine="unix:///nowhere")
-    manager, node = controllers(store), Node(store)
+    node = Node(store)
+    manager = controllers(store, node.expect)
     try:
         yield kube, store, node
     finally:

@@ -99,6 +99,30 @@ def test_a_new_pod_is_ready_before_the_old_one_is_told_to_end(world: World) -> N
     world.up(obj)
 
 
+def test_the_first_pod_of_the_next_version_is_known_beforehand(world: World) -> None:
+    apply(world.kube, obj := workload("Deployment", pod=image(1), replicas=2))
+    uid = world.live(obj)["metadata"]["uid"]
+
+    def expected() -> str:
+        """A pod of a version that is not there yet."""
+        pod = world.node.expected.get(uid) or {"metadata": {"name": ""}}
+        name = str(pod["metadata"]["name"])
+        return "" if name.rpartition("-")[0] in {r["metadata"]["name"] for r in world.store.list(REPLICA_SETS)} else name
+
+    for version in (2, 3):
+        world.up(obj, 2)
+        name = world.node.until(expected)
+        apply(world.kube, workload("Deployment", pod=image(version), replicas=2))
+        world.node.until(lambda name=name: name in world.names())
+        world.node.until(lambda version=version: world.images() == [f"web:{version}"] * 2)
+    apply(world.kube, workload("Deployment", pod=image(3), replicas=0))
+    world.node.until(lambda: world.node.expected[uid] is None)
+    apply(world.kube, workload("Deployment", pod=image(3)))
+    world.node.until(lambda: world.node.expected[uid])
+    world.kube.request("DELETE", path(obj))
+    world.node.until(lambda: world.node.expected[uid] is None)
+
+
 def test_a_version_that_never_gets_ready_is_given_up_for_the_next_and_costs_no_pod_that_serves(world: World) -> None:
     apply(world.kube, obj := workload("Deployment", pod=image(1), replicas=2))
     world.up(obj, 2)
