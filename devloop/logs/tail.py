@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from typing import Literal
 from urllib.parse import quote
 
 from devloop.cancel import Cancel
-from devloop.clients.kube import ByteStream, Kube
+from devloop.clients.kube import ByteStream, Kube, Query
 from devloop.errors import ApiError, Cancelled, DevloopError, UnreachableError
 from devloop.events import Emit, LogLine
 from devloop.logs.names import Source
@@ -40,6 +41,7 @@ class Tail:
         self._position = Position(whole=since is None)
         self._rest = b""                   # the beginning of a line whose end was not read yet
         self._instance = restarts          # read now, or last
+        self._first = b""                  # the stamp of its first line
         self._finished = -1                # the last instance that was read to its end
         self._changed = threading.Condition()
         self._container: Container | None = None
@@ -142,14 +144,15 @@ class Tail:
             self._rest = b""
         self._finished = self._instance
         if step == "previous" and self._container is not None:
-            self._instance = self._container.restarts
+            self._instance, self._first = self._container.restarts, b""
 
     # --- reading
 
     def _read(self, step: Step) -> bool:
         """One request to its end. True if it brought lines."""
-        source = self.source
-        query: dict[str, str | int | bool] = {"container": source.container, "timestamps": True}
+        if step == "previous" and self._first and self._earlier() < self._first:
+            return self._late()
+        query: dict[str, str | int | bool] = {}
         if step in ("follow", "try"):
             query["follow"] = not self._backlog
         elif step == "previous":
@@ -158,17 +161,49 @@ class Tail:
             query["sinceTime"] = resume
         elif self._since is not None and step != "previous":
             query["sinceSeconds"] = self._since()
-        path = f"/api/v1/namespaces/{quote(source.namespace)}/pods/{quote(source.pod)}/log"
         any_lines = False
-        with self._kube.open(path, query=query, cancel=self._cancel) as stream:
+        with self._open(query) as stream:
             for batch in self._batches(stream):
                 for line in self._lines(batch):
+                    self._first = self._first or line.timestamp.encode()
                     self._emit(line)
                     any_lines = True
         if step in ("previous", "finish"):
             self._end(step)
         self._backlog = False
         return any_lines
+
+    def _earlier(self) -> bytes:
+        """The stamp of the first line of the instance before the present one; later than all where it has none."""
+        data = b""
+        with self._open({"previous": True, **self._bound()}) as stream:
+            while b" " not in data and (more := stream.read1(64)):
+                data += more
+        return data.partition(b" ")[0] or b"~"
+
+    def _late(self) -> bool:
+        """Kubernetes was faster than its status: what was read for the last instance was the next one's. Its own lines come now."""
+        present, self._position = self._position, Position()
+        try:
+            with self._open({"previous": True, **self._bound()}) as stream:
+                lines = [line for batch in self._batches(stream) for line in self._lines(batch)]
+            if self._rest:
+                lines += self._lines([self._rest])
+        finally:
+            self._position, self._rest = present, b""
+        for line in lines:
+            self._emit(line)
+        assert self._container is not None
+        self._instance = self._container.restarts
+        return bool(lines)
+
+    def _bound(self) -> dict[str, int]:
+        return {} if self._since is None else {"sinceSeconds": self._since()}
+
+    def _open(self, query: Query) -> AbstractContextManager[ByteStream]:
+        source = self.source
+        path = f"/api/v1/namespaces/{quote(source.namespace)}/pods/{quote(source.pod)}/log"
+        return self._kube.open(path, query={"container": source.container, "timestamps": True, **query}, cancel=self._cancel)
 
     def _batches(self, stream: ByteStream) -> Iterator[list[bytes]]:
         """Whole lines as they come; the beginning of the next one is kept in `_rest`, also where the connection breaks."""

@@ -170,6 +170,7 @@ def test_what_is_built_is_pushed_and_found_again(start: Start, base: str, reacha
     assert publisher.publish(image, lambda _: None, Cancel()).ref == \
         ImageRef("nodes.example:5000/acme/web", "v1", image.ref.digest)
 
+    eventually(lambda: not builds.there())
     another = start()
     assert another.builder.find(ImageRef("acme/web", "v1"), "v1") == (image.ref, "")      # in the registry
     assert not another.there()

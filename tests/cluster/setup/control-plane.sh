@@ -89,8 +89,11 @@ certificates() {
 	tlsPrivateKeyFile: $pki/kubelet.key
 	evictionHard: {memory.available: 100Mi, nodefs.available: 1%, imagefs.available: 1%}
 	imageGCHighThresholdPercent: 100
-	eventRecordQPS: 50     # as since Kubernetes 1.27: by fewer, what many pods tell comes late, or not at all
+	# as since Kubernetes 1.27: by fewer, what many pods tell comes late, or not at all
+	eventRecordQPS: 50
 	eventBurst: 100
+	kubeAPIQPS: 50
+	kubeAPIBurst: 100
 	END
 }
 

@@ -350,7 +350,7 @@ def test_many_connections_at_once_leave_nothing_behind(lab: Lab) -> None:
         for number, client in enumerate(clients):
             expected = b"CLIENT %d" % number
             assert client.recv(len(expected), socket.MSG_WAITALL) == expected
-    eventually(lambda: lab.descriptors() == before)
+    eventually(lambda: lab.descriptors() <= before)      # what told it of the listener may have been open still
 
 
 def test_when_no_descriptor_is_left_connections_wait_for_one(lab: Lab) -> None:
