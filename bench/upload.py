@@ -27,6 +27,7 @@ from pathlib import Path
 import docker
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 from devloop.cancel import Cancel
 from devloop.clients.docker import DockerEngine
 from devloop.clients.kube import Kube
