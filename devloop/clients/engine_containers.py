@@ -44,9 +44,19 @@ class EngineContainers:
     def update(self, container: str, changes: Object) -> None:
         self._call("POST", f"/containers/{container}/update", body=changes)
 
-    def remove(self, container: str) -> None:
-        """With its anonymous volumes, running or not; no error where it has gone."""
-        self._call("DELETE", f"/containers/{container}", query={"force": "1", "v": "1"}, fine=(404, 409))   # 409: somebody removes it
+    def remove(self, container: str) -> bool:
+        """With its anonymous volumes, running or not; no error where it has gone.
+
+        False: Podman keeps it, ended, while there are containers that use its network.
+        """
+        try:      # 409: somebody removes it
+            self._call("DELETE", f"/containers/{container}", query={"force": "1", "v": "1"}, fine=(404, 409))
+            return True
+        except EngineError as error:
+            if "dependent containers" not in error.message:
+                raise
+            self.kill(container, "SIGKILL")
+            return False
 
     def inspect(self, container: str) -> Object:
         """What ``docker inspect`` shows; empty where it has gone."""

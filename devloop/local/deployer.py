@@ -7,7 +7,7 @@ from typing import Protocol
 
 from devloop.cancel import Cancel
 from devloop.deploy.deployer import Deployer
-from devloop.errors import DeployError
+from devloop.errors import DeployError, EngineError
 from devloop.events import Emit, Notice, ObjectApplied
 from devloop.local.unsupported import Finding, skipped, told, unsupported
 from devloop.model import Manifest, ObjectRef
@@ -36,7 +36,7 @@ class LocalDeployer:
         self._told: set[Finding] = set()
 
     def deploy(self, manifests: Sequence[Manifest], emit: Emit, cancel: Cancel) -> tuple[ObjectRef, ...]:
-        """See `Deployer`. Raises `DeployError` before anything is deployed where `strict` finds something."""
+        """See `Deployer`. Raises `DeployError` before anything is deployed where `strict` finds something, or the Engine refuses."""
         found = unsupported(manifests)
         if found and self._strict:
             raise DeployError(f"{_count(found)} no effect on the Docker Engine alone", details=[f"{f}: {f.why}" for f in found],
@@ -45,7 +45,11 @@ class LocalDeployer:
             emit(Notice(f"{_count(new)} no effect on the Docker Engine alone: {told(new)}", level="warning",
                         hint="On a cluster they have; with --strict this is an error."))
             self._told.update(new)
-        self._target.start(cancel)
+        try:
+            self._target.start(cancel)
+        except EngineError as error:      # which would count as a failed build
+            raise DeployError(f"the Docker Engine does not run what every pod needs: {error.message}",
+                              hint=error.hint or "Does 'docker run --rm busybox' work? What the Engine logs may tell more.") from error
         return self._deployer.deploy([manifest for manifest in manifests if not skipped(manifest.ref)], emit, cancel)
 
     def delete(self, emit: Emit, cancel: Cancel, *, volumes: bool = False) -> None:

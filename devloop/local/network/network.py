@@ -25,6 +25,7 @@ from devloop.local.network.table import Listener, Record, Type, encode
 from devloop.model import Object
 
 ROLE = "devloop.dev/local"      # a label: which part of the local target something is
+NETWORKED = ("hub", "service", "sandbox")      # the roles of containers that are in the network by themselves
 _UPSTREAM = ("127.0.0.11", 53)  # the Engine's own DNS server, as each container sees it
 _DNS_PORT = 53
 FIRST_WAIT = 20.0               # seconds
@@ -42,7 +43,7 @@ class Sandbox:
 class Network:
     """Made by `start`, gone after `close`. Safe from every thread.
 
-    `labels`: those that everything of this session has, besides `ROLE` (``network``, ``hub``, ``service`` or ``sandbox``).
+    `labels`: those that everything of this session has, besides `ROLE` (``network``, or one of `NETWORKED`).
     """
 
     def __init__(self, engine: DockerEngine, project: str, labels: Mapping[str, str]) -> None:
@@ -97,11 +98,11 @@ class Network:
             raise
         return found
 
-    def remove(self, sandbox: Sandbox) -> None:
-        """The pod has ended. No error where the sandbox has gone."""
+    def remove(self, sandbox: Sandbox) -> bool:
+        """The pod has ended. No error where the sandbox has gone. False: to be done again when the pod's containers are removed."""
         with self._lock:
             self._sandboxes.pop(sandbox.uid, None)
-        self.discard(sandbox.id)
+        return self.discard(sandbox.id)
 
     def connect(self, sandbox: Sandbox, port: int, cancel: Cancel, *, host: str = "", localhost: bool = False,
                 timeout: float = 10.0) -> socket.socket:
@@ -140,12 +141,12 @@ class Network:
         """The project's names, from now on. Raises `NotConnected` or `UnreachableError`."""
         self.gate().tell(_hub(records))
 
-    def discard(self, container: str) -> None:
-        """Remove a container of ours. No error where it has gone."""
+    def discard(self, container: str) -> bool:
+        """Remove a container of ours, as `EngineContainers.remove` does."""
         with self._lock:
             self._made.discard(container)
         with self._joining:
-            self._containers.remove(container)
+            return self._containers.remove(container)
 
     # --- all of it
 

@@ -38,7 +38,7 @@ class _Spare:
 class Spares:
     """Safe from every thread. `make` and `discard` are called on a thread of its own; what fails there the pod finds out by itself."""
 
-    def __init__(self, make: Callable[[Object], Made], discard: Callable[[str], None]) -> None:
+    def __init__(self, make: Callable[[Object], Made], discard: Callable[[str], object]) -> None:
         self._make, self._discard = make, discard
         self._lock = threading.Lock()
         self._thread = ThreadPoolExecutor(1, "spare-sandboxes")

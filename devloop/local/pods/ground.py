@@ -7,6 +7,7 @@ import stat
 import threading
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 
 from devloop.cancel import Cancel
 from devloop.local.kinds import CLAIMS
@@ -39,6 +40,7 @@ class Ground:
         self._node = node
         self.volumes = volumes(pod, node.project)
         self.sandbox: Sandbox | None = None
+        self._ended: list[Sandbox] = []       # those that are still to be removed
         self._paths: dict[str, str] = {}
         self._filled = threading.Event()
         self._files = ""                      # the container that never runs
@@ -81,14 +83,15 @@ class Ground:
 
     def remove_sandbox(self) -> None:
         if self.sandbox is not None:
-            self._node.network.remove(self.sandbox)
+            if not self._node.network.remove(self.sandbox):
+                self._ended.append(self.sandbox)
             self.sandbox = None
 
     def remove(self) -> None:
         """Once no container uses it. Volumes of claims stay."""
-        tasks = [self.remove_sandbox]
+        tasks: list[Callable[[], object]] = [self.remove_sandbox, *(partial(self._node.network.remove, each) for each in self._ended)]
         if self._files:
-            tasks.append(lambda: self._node.containers.remove(self._files))
+            tasks.append(partial(self._node.containers.remove, self._files))
         together(tasks, "ground")
         together([lambda v=volume: self._node.containers.remove_volume(v.source)  # type: ignore[misc]
                   for volume in self.volumes.values() if volume.own and volume.source in self._paths], "ground")

@@ -7,10 +7,12 @@ import socket
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from devloop.clients.engine_containers import EngineContainers
 from devloop.errors import DevloopError, UsageError
+from devloop.local.network.network import NETWORKED, ROLE
 from devloop.model import Object
 
 PROJECT = "devloop.dev/name"
@@ -105,7 +107,7 @@ def purge(containers: EngineContainers, project: str, *, volumes: bool) -> tuple
 
 def _remove(containers: EngineContainers, labels: list[str], found: Iterable[Object]) -> None:
     found = list(found)
-    together([lambda each=each: containers.remove(each["Id"]) for each in found if not _has_network(each)])  # type: ignore[misc]
+    together([partial(containers.remove, each["Id"]) for each in found if not _has_network(each)])
     for each in filter(_has_network, found):      # one by one: Engines hang where several leave a network at once (moby #42545)
         containers.remove(each["Id"])
     together([lambda each=each: containers.remove_volume(each["Name"]) for each in containers.labelled_volumes(labels)])  # type: ignore[misc]
@@ -113,12 +115,11 @@ def _remove(containers: EngineContainers, labels: list[str], found: Iterable[Obj
 
 
 def _has_network(container: Object) -> bool:
-    """It is in a network itself, and not in another container's."""
-    mode = str(container["HostConfig"]["NetworkMode"])
-    return mode != "none" and not mode.startswith("container:")
+    """It is in a network itself, and not in another container's, which has to go before."""
+    return container["Labels"].get(ROLE) in NETWORKED
 
 
-def together(tasks: Iterable[Callable[[], None]], name: str = "engine") -> None:
+def together(tasks: Iterable[Callable[[], object]], name: str = "engine") -> None:
     """Do all of these, some at a time, to their end. The first error is raised then."""
     todo = list(tasks)
     lock, errors = threading.Lock(), list[BaseException]()

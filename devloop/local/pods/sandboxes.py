@@ -23,8 +23,8 @@ class Sandboxes(Protocol):
         """Make and start the pod's sandbox. Raises `EngineError`, `UnreachableError` or `Cancelled`."""
         ...
 
-    def remove(self, sandbox: Sandbox) -> None:
-        """No error where it has gone."""
+    def remove(self, sandbox: Sandbox) -> bool:
+        """No error where it has gone. False: to be done again when the pod's containers are removed."""
         ...
 
     def connect(self, sandbox: Sandbox, port: int, cancel: Cancel, *, host: str = "", localhost: bool = False,

@@ -13,8 +13,9 @@ from devloop.cancel import Cancel
 from devloop.deploy.apply import Applier
 from devloop.deploy.manifests import render
 from devloop.deploy.rollout import ClusterRollout
-from devloop.errors import DeployError, RolloutError
+from devloop.errors import DeployError, EngineError, RolloutError
 from devloop.events import Event, Notice, ObjectApplied, StepFinished
+from devloop.local.deployer import LocalDeployer
 from devloop.local.kinds import CONFIG_MAPS, DEPLOYMENTS, JOBS, REPLICA_SETS
 from devloop.local.kube import LocalKube
 from devloop.local.store import Store
@@ -149,3 +150,23 @@ def test_two_projects_do_not_touch_each_others_objects(project: Project) -> None
     other.delete(project.events.append, Cancel())
     assert [o["metadata"]["name"] for o in project.store.list(DEPLOYMENTS)] == ["web"]
     assert not any(isinstance(event, Notice) and event.level == "warning" for event in project.events)
+
+
+class Refused:
+    """An Engine that runs nothing."""
+
+    started = False
+
+    def start(self, cancel: Cancel) -> None:
+        raise EngineError("runc: setting rlimits: operation not permitted", status=500)
+
+    def purge(self, *, volumes: bool) -> tuple[list[str], list[str]]:
+        return [], []
+
+
+def test_an_engine_that_runs_nothing_fails_the_deploy_and_not_the_build(project: Project) -> None:
+    deployer = LocalDeployer(project.applier, Refused(), strict=False)
+    with pytest.raises(DeployError, match="operation not permitted") as refused:
+        deployer.deploy([], project.events.append, Cancel())
+    assert refused.value.exit_code == 12
+    assert "docker run" in refused.value.hint
