@@ -170,21 +170,21 @@ def _guarded(function: Callable[..., None], options: dict[str, Any], flags: dict
     bus = Bus(make_reporter(options["output"], sys.stdout, environ=os.environ, verbose=options["verbose"]))
     app = make(Options(**options), bus.emit)
     try:
-        code = _outcome(function, app, flags)
+        code = _outcome(app, lambda: function(app, **flags))
+        ended = _outcome(app, app.close)      # what cannot be put in order is told, too
     finally:
-        app.close()
         bus.close()
-    return OUTPUT_CLOSED if bus.output_closed else code
+    return OUTPUT_CLOSED if bus.output_closed else code or ended
 
 
-def _outcome(function: Callable[..., None], app: "App", flags: dict[str, Any]) -> int:
+def _outcome(app: "App", work: Callable[[], None]) -> int:
     from devloop.commands import Reported
     from devloop.dev import unexpected
     from devloop.errors import Cancelled
     from devloop.loop import failure
 
     try:
-        function(app, **flags)
+        work()
     except Reported as error:
         return error.code
     except (Cancelled, KeyboardInterrupt):

@@ -69,9 +69,9 @@ class EngineContainers:
 
     # --- files
 
-    def put(self, container: str, tar: bytes) -> None:
-        """Unpack a tar over the container's root, running or not."""
-        self._call("PUT", f"/containers/{container}/archive", query={"path": "/"}, data=tar)
+    def put(self, container: str, directory: str, tar: bytes) -> None:
+        """Unpack a tar in a directory of the container, running or not. Into a volume: by its own directory, for Podman's sake."""
+        self._call("PUT", f"/containers/{container}/archive", query={"path": directory}, data=tar)
 
     def file(self, container: str, path: str, most: int) -> bytes:
         """The last `most` bytes of a file; none where there is no such file or it is empty."""

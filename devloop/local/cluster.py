@@ -12,7 +12,7 @@ from devloop.clients.duplex import Dialer
 from devloop.clients.engine_containers import EngineContainers
 from devloop.clients.kube import ByteStream
 from devloop.deploy.deployer import Deployer
-from devloop.errors import UnreachableError
+from devloop.errors import DeployError, EngineError, UnreachableError
 from devloop.events import Emit
 from devloop.local.controllers import controllers
 from devloop.local.deployer import LocalDeployer
@@ -88,9 +88,13 @@ class LocalCluster:
             yield stream
 
     def close(self, *, keep: bool) -> None:
-        """Remove all but the volumes of claims; with `keep` what runs goes on."""
+        """Remove all but the volumes of claims; with `keep` what runs goes on. Raises `DeployError` where the Engine does not obey."""
         self._keep = keep
-        self._opened.close()
+        try:
+            self._opened.close()
+        except (EngineError, UnreachableError) as error:
+            raise DeployError(f"what ran on the Docker Engine is not put in order: {error.message}",
+                              hint="The next 'devloop dev --local' of this project does, or 'devloop delete --local'.") from error
 
     def _end_network(self) -> None:
         if not self._keep:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import stat
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from functools import partial
 
@@ -45,7 +45,7 @@ class Ground:
         self._filled = threading.Event()
         self._files = ""                      # the container that never runs
         self._contents: dict[str, Files] = {}
-        self._version = 0
+        self._versions: dict[str, int] = {}    # of what is in the volumes
 
     @property
     def ready(self) -> bool:
@@ -74,11 +74,12 @@ class Ground:
             return
         changed = {name: found for name, found in self._projected(pod).items() if found != self._contents.get(name)}
         if changed:
-            tar = Tar()
-            self._version += 1
+            tars = {name: self._tar(name) for name in changed}
             for name, found in changed.items():
-                tar.files(f"{_ROOT}/{name}", found, self._version, group(pod))
-            self._node.containers.put(self._files, tar.done())
+                before = self._versions[name]
+                self._versions[name] += 1
+                tars[name].files(found, before + 1, group(pod), before=before)
+            self._put(tars)
             self._contents |= changed
 
     def remove_sandbox(self) -> None:
@@ -103,27 +104,36 @@ class Ground:
 
     def _fill(self, pod: Object) -> None:
         contents = self._projected(pod)
-        tar, written = Tar(), set[str]()
-        gid = group(pod)
+        tars, gid = dict[str, Tar](), group(pod)
         for volume in self.volumes.values():
             if volume.path:
                 self._check_host(volume)
             elif self._create(pod, volume) and not volume.memory:
-                tar.directory(f"{_ROOT}/{volume.name}", root_mode(gid), gid or 0)
-                written.add(volume.name)
+                tars[volume.name] = self._tar(volume.name)
+                tars[volume.name].directory(".", root_mode(gid), gid or 0)
         for name, found in contents.items():
-            tar.files(f"{_ROOT}/{name}", found, self._version, gid)
-        parts = self._parts(pod)
-        if written or any(parts.values()):
+            self._versions[name] = 0
+            tars[name].files(found, 0, gid)
+        parts, new = self._parts(pod), set(tars)
+        if new or any(parts.values()):
             self._files = self._node.containers.create(f"devloop-files-{pod['metadata']['uid']}", self._holder(pod))
             for name, paths in parts.items():
                 for folder in folders(paths):
                     # a claim's may be there, with modes of its own, or be a file
-                    if name in written or not self._node.containers.exists(self._files, f"/{_ROOT}/{name}/{folder}"):
-                        tar.directory(f"{_ROOT}/{name}/{folder}", root_mode(gid), gid or 0)
-            self._node.containers.put(self._files, tar.done())
+                    if name in new or not self._node.containers.exists(self._files, f"/{_ROOT}/{name}/{folder}"):
+                        tars.setdefault(name, self._tar(name)).directory(folder, root_mode(gid), gid or 0)
+            self._put(tars)
         self._contents = contents
         self._filled.set()
+
+    def _tar(self, volume: str) -> Tar:
+        """Docker lets a tar change modes of what is in the directory where it is unpacked, and not its own; Podman finds the way into a
+        volume by the volume's own directory alone."""
+        return Tar() if self._node.podman else Tar(volume)
+
+    def _put(self, tars: Mapping[str, Tar]) -> None:
+        together([partial(self._node.containers.put, self._files, f"/{_ROOT}/{name}" if self._node.podman else f"/{_ROOT}", tar.done())
+                  for name, tar in tars.items()], "ground")
 
     def _projected(self, pod: Object) -> dict[str, Files]:
         references, found = References(self._node.store, pod["metadata"]["namespace"]), {}

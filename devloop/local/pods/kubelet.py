@@ -166,7 +166,8 @@ class Kubelet:
             running = [run.container for run in pod.runs if run.running]
             if mode and pod.ground.sandbox:
                 for container in (pod.ground.sandbox.id, *running):
-                    self._node.containers.update(container, {"RestartPolicy": {"Name": mode}})
+                    with suppress(EngineError):      # Podman before 5: they run, and are not started again
+                        self._node.containers.update(container, {"RestartPolicy": {"Name": mode}})
 
     def _let_go(self) -> None:
         for forget in self._forget:

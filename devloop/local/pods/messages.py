@@ -17,6 +17,7 @@ from devloop.model import Object
 DEFAULT_PATH = "/dev/termination-log"
 MOST_BYTES = 4096
 STORE = 128
+_PLACE = "/messages"
 
 
 class MessageFiles:
@@ -37,7 +38,7 @@ class MessageFiles:
                 self._path = self._containers.create_volume(self._name, self._labels, {})
                 self._container = self._containers.create(self._name, {
                     "Image": self._tools, "Labels": self._labels, "Cmd": ["-"], "HostConfig": {"NetworkMode": "none", "Mounts": [
-                        {"Type": "volume", "Source": self._name, "Target": "/messages", "VolumeOptions": {"NoCopy": True}}]}})
+                        {"Type": "volume", "Source": self._name, "Target": _PLACE, "VolumeOptions": {"NoCopy": True}}]}})
                 self._more()
 
     def take(self) -> str:
@@ -53,13 +54,13 @@ class MessageFiles:
 
     def read(self, file: str) -> str:
         """What was left in it. It is not used again."""
-        return self._containers.file(self._container, f"/messages/{file}", MOST_BYTES).decode(errors="replace")
+        return self._containers.file(self._container, f"{_PLACE}/{file}", MOST_BYTES).decode(errors="replace")
 
     def _more(self) -> None:
         names = [str(number) for number in range(self._made, self._made + STORE)]
         tar = Tar()
         for name in names:
-            tar.file(f"messages/{name}", File(b"", 0o666))
-        self._containers.put(self._container, tar.done())
+            tar.file(name, File(b"", 0o666))
+        self._containers.put(self._container, _PLACE, tar.done())
         self._made += STORE
         self._free = list(reversed(names))

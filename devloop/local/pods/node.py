@@ -41,6 +41,10 @@ class Node:
         return self.containers.capacity()
 
     @cached_property
+    def podman(self) -> bool:
+        return self.containers.engine.info().product == "Podman"
+
+    @cached_property
     def api(self) -> tuple[int, int]:
         """The version of the Engine's API."""
         with self.containers.engine.mapped():

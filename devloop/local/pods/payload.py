@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import posixpath
 import tarfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -83,9 +84,10 @@ def _downward(pod: Object, item: Object, facts: Facts) -> bytes:
 
 
 class Tar:
-    """A tar that is being written, of what goes into volumes."""
+    """A tar that is being written, of what goes into a volume; `root` is what the volume's own directory is called in it."""
 
-    def __init__(self) -> None:
+    def __init__(self, root: str = ".") -> None:
+        self._root = root
         self._buffer = io.BytesIO()
         self._tar = tarfile.open(fileobj=self._buffer, mode="w")  # noqa: SIM115  closed by `done`
 
@@ -98,26 +100,28 @@ class Tar:
     def link(self, path: str, target: str) -> None:
         self._add(path, tarfile.SYMTYPE, 0o777, 0, target=target)
 
-    def files(self, root: str, files: Files, version: int, gid: int | None) -> None:
-        """All files of a volume as the kubelet lays them out: the second of two directories takes turns as what `DATA` points to."""
-        place = f"{root}/..{version % 2}"
-        self.link(place, DATA)          # takes the place of a directory that is there, with all that is in it
+    def files(self, files: Files, version: int, gid: int | None, *, before: int | None = None) -> None:
+        """All files of a volume as the kubelet lays them out: in a directory of their own, which `DATA` points to. `before`: the version
+        that is there."""
+        place = f"..{version}"
         extra = 0o440 if gid is not None else 0
         folders = sorted({"/".join(parts[:n]) for parts in (path.split("/") for path in files) for n in range(1, len(parts))})
         for folder in ("", *folders):
             self.directory(f"{place}/{folder}".rstrip("/"), 0o2775 if gid is not None else 0o755, gid or 0)
         for path, file in sorted(files.items()):
             self.file(f"{place}/{path}", File(file.data, file.mode | extra), gid or 0)
-        self.link(f"{root}/{DATA}", f"..{version % 2}")
+        self.link(DATA, place)
         for top in sorted({path.partition("/")[0] for path in files}):
-            self.link(f"{root}/{top}", f"{DATA}/{top}")
+            self.link(top, f"{DATA}/{top}")
+        if before is not None:
+            self.link(f"..{before}", DATA)      # takes the place of the directory, with all that is in it
 
     def done(self) -> bytes:
         self._tar.close()
         return self._buffer.getvalue()
 
     def _add(self, path: str, type: bytes, mode: int, gid: int, *, data: bytes = b"", target: str = "") -> None:
-        entry = tarfile.TarInfo(path)
+        entry = tarfile.TarInfo(posixpath.normpath(f"{self._root}/{path}"))
         entry.type, entry.mode, entry.gid, entry.size, entry.linkname = type, mode, gid, len(data), target
         self._tar.addfile(entry, io.BytesIO(data))
 

@@ -87,8 +87,10 @@ class Launch:
         mounted = mounts(run.spec, self.ground.volumes, known, self.ground.path, node.api)
         run.message_file = node.messages.take()
         mounted.mounts.append(node.messages.mount(run.message_file, run.spec.get("terminationMessagePath") or DEFAULT_PATH))
-        return create_options(pod, run.spec, image=image, environment={"HOSTNAME": hostname(pod)} | known, mounts=mounted,
-                              sandbox=self.ground.sandbox.id, labels=node.pod_labels(pod, "container"))
+        config = create_options(pod, run.spec, image=image, environment={"HOSTNAME": hostname(pod)} | known, mounts=mounted,
+                                sandbox=self.ground.sandbox.id, labels=node.pod_labels(pod, "container"))
+        # Docker takes the sandbox's, and refuses to be told
+        return config | {"Hostname": hostname(pod)} if node.podman else config
 
     def _lost_sandbox(self, error: EngineError) -> None:
         if _NO_SANDBOX.search(error.message):

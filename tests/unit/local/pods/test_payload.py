@@ -15,17 +15,17 @@ def unpacked(tar: Tar) -> dict[str, tarfile.TarInfo]:
 
 def test_files_are_laid_out_as_a_kubelet_does_and_change_at_once() -> None:
     tar = Tar()
-    tar.files("v", {"a/b": File(b"x", 0o400), "c": File(b"", 0o644)}, 3, None)
+    tar.files({"a/b": File(b"x", 0o400), "c": File(b"", 0o644)}, 3, None, before=2)
     found = unpacked(tar)
-    assert list(found) == ["0 v/..1", "1 v/..1", "2 v/..1/a", "3 v/..1/a/b", "4 v/..1/c", "5 v/..data", "6 v/a", "7 v/c"]
-    assert found["0 v/..1"].issym()      # first whatever was there goes
-    assert (found["5 v/..data"].linkname, found["6 v/a"].linkname, found["3 v/..1/a/b"].mode) == ("..1", "..data/a", 0o400)
+    assert list(found) == ["0 ..3", "1 ..3/a", "2 ..3/a/b", "3 ..3/c", "4 ..data", "5 a", "6 c", "7 ..2"]
+    assert (found["4 ..data"].linkname, found["5 a"].linkname, found["2 ..3/a/b"].mode) == ("..3", "..data/a", 0o400)
+    assert found["7 ..2"].issym()      # in the place of what was there, which goes last
 
 
 def test_a_group_may_read_what_it_shares() -> None:
     tar = Tar()
-    tar.files("v", {"a": File(b"x", 0o400)}, 0, 5)
-    entry = unpacked(tar)["2 v/..0/a"]
+    tar.files({"a": File(b"x", 0o400)}, 0, 5)
+    entry = unpacked(tar)["1 ..0/a"]
     assert (entry.mode, entry.gid) == (0o440, 5)
 
 
