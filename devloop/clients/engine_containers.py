@@ -65,7 +65,7 @@ class EngineContainers:
     def labelled(self, labels: Sequence[str]) -> list[Object]:
         """The containers, running or not, that have all these labels (``KEY`` or ``KEY=VALUE``), as ``GET /containers/json`` has them."""
         query = {"all": "1", "filters": json.dumps({"label": list(labels)})}
-        return cast(list[Object], self._json("GET", "/containers/json", query=query))
+        return _labelled(self._json("GET", "/containers/json", query=query), labels)
 
     # --- files
 
@@ -109,12 +109,12 @@ class EngineContainers:
 
     def labelled_volumes(self, labels: Sequence[str]) -> list[Object]:
         query = {"filters": json.dumps({"label": list(labels)})}
-        return self._json("GET", "/volumes", query=query).get("Volumes") or []
+        return _labelled(self._json("GET", "/volumes", query=query).get("Volumes") or [], labels)
 
     def remove_networks(self, labels: Sequence[str]) -> None:
         """The networks that have all these labels and no container."""
         query = {"filters": json.dumps({"label": list(labels)})}
-        for network in cast(list[Object], self._json("GET", "/networks", query=query)):
+        for network in _labelled(self._json("GET", "/networks", query=query), labels):
             self._call("DELETE", f"/networks/{network['Id']}", fine=(403, 404, 409))
 
     # --- streams
@@ -163,6 +163,13 @@ class EngineContainers:
             if response.status_code < 400 or response.status_code in fine:
                 return response
         raise EngineError(_said(response), status=response.status_code)
+
+
+def _labelled(found: list[Object], labels: Sequence[str]) -> list[Object]:
+    """Those that have all of the labels: Podman answers with volumes that have one of them."""
+    wanted = [label.partition("=") for label in labels]
+    return [each for each in found if all((has := each.get("Labels") or {}).get(key) == value or (not equals and key in has)
+                                          for key, equals, value in wanted)]
 
 
 class _Mapped:

@@ -29,6 +29,7 @@ NETWORKED = ("hub", "service", "sandbox")      # the roles of containers that ar
 _UPSTREAM = ("127.0.0.11", 53)  # the Engine's own DNS server, as each container sees it
 _DNS_PORT = 53
 FIRST_WAIT = 20.0               # seconds
+REFUSED_WAIT = 5.0              # seconds; by Podman, until the relay listens; for ever, where the Engine runs on another machine
 
 
 @dataclass(frozen=True)
@@ -214,16 +215,19 @@ class Network:
 
 def _first_told(gate: Gate, cancel: Cancel) -> None:
     """A relay that was started this moment need not listen yet."""
-    end = time.monotonic() + FIRST_WAIT
+    begun = time.monotonic()
     while True:
         try:
             gate.tell(_hub([]))
             return
+        except UnreachableError:
+            if time.monotonic() > begun + REFUSED_WAIT:
+                raise
         except NotConnected as error:
-            if time.monotonic() > end:
+            if time.monotonic() > begun + FIRST_WAIT:
                 raise UnreachableError(f"the project's network in the Docker Engine does not begin to answer: {error.reason}",
                                        hint="Does 'docker logs' or 'docker inspect' of its container (devloop-…-hub) tell why?") from error
-            cancel.wait(0.02)
+        cancel.wait(0.02)
 
 
 def _hub(records: Sequence[Record]) -> bytes:
