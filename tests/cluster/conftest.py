@@ -19,10 +19,12 @@ import pytest
 import yaml
 from project import Project
 
+from devloop.clients.docker import DockerEngine
 from devloop.clients.kube import Kube
 from devloop.errors import ApiError
 from tests.cluster import addon, registries
 from tests.cluster.cut import CuttableProxy
+from tests.cluster.localpods import Local, session
 from tests.cluster.registries import build_image, docker_home  # noqa: F401  fixtures
 from tests.cluster.workloads import await_service_account
 
@@ -142,6 +144,20 @@ def project(tmp_path: Path, namespace: str, kubeconfig: str, docker_api: docker.
     for built in docker_api.images(f"{image}*") + docker_api.images(f"base-{image}*"):
         for tag in built["RepoTags"] or ():
             docker_api.remove_image(tag, force=True)
+
+
+@pytest.fixture(scope="module")
+def engine() -> Iterator[DockerEngine]:
+    engine = DockerEngine()
+    yield engine
+    engine.close()
+
+
+@pytest.fixture(scope="module")
+def local(engine: DockerEngine) -> Iterator[Local]:
+    """A local target without controllers: tests make its pods."""
+    with session(engine) as local:
+        yield local
 
 
 def free_port() -> int:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 
 import pytest
 
@@ -15,22 +14,9 @@ from devloop.deploy.causes.diagnosis import Events
 from devloop.deploy.diagnose import diagnose
 from devloop.local.kinds import EVENTS
 from devloop.model import Object
-from tests.cluster.localpods import IMAGE, Local, container, session
+from tests.cluster.localpods import IMAGE, Local, container
 
 pytestmark = pytest.mark.cluster
-
-
-@pytest.fixture(scope="module")
-def engine() -> Iterator[DockerEngine]:
-    engine = DockerEngine()
-    yield engine
-    engine.close()
-
-
-@pytest.fixture(scope="module")
-def local(engine: DockerEngine) -> Iterator[Local]:
-    with session(engine) as local:
-        yield local
 
 
 def diagnosed(local: Local, pod: Object) -> str:

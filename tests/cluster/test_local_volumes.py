@@ -5,7 +5,6 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,19 +16,6 @@ from devloop.local.pods import owner
 from tests.cluster.localpods import Local, container, session, things
 
 pytestmark = pytest.mark.cluster
-
-
-@pytest.fixture(scope="module")
-def engine() -> Iterator[DockerEngine]:
-    engine = DockerEngine()
-    yield engine
-    engine.close()
-
-
-@pytest.fixture(scope="module")
-def local(engine: DockerEngine) -> Iterator[Local]:
-    with session(engine) as local:
-        yield local
 
 
 def mounted(*names: str) -> list[dict[str, str]]:
