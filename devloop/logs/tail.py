@@ -159,8 +159,8 @@ class Tail:
             query["previous"] = True
         if resume := self._position.resume():
             query["sinceTime"] = resume
-        elif self._since is not None and step != "previous":
-            query["sinceSeconds"] = self._since()
+        elif step != "previous":
+            query |= self._bound()
         any_lines = False
         with self._open(query) as stream:
             for batch in self._batches(stream):

@@ -88,10 +88,11 @@ class Network:
         Raises `EngineError`, `UnreachableError` or `Cancelled`, with nothing left behind.
         """
         self.start(cancel)
-        made, uid = self.spares.take(pod) or self._make(pod, labels), pod["metadata"]["uid"]
+        uid = pod["metadata"]["uid"]
+        made, inner = self.spares.take(pod) or self._make(pod, labels)
         with self._lock:
-            self._sandboxes[uid] = Inner(made.ip, made.token)
-        found = Sandbox(made.id, uid, made.ip)
+            self._sandboxes[uid] = inner
+        found = Sandbox(made, uid, inner.ip)
         try:
             self.coming.wait(cancel)
         except BaseException:
@@ -195,7 +196,7 @@ class Network:
         token = secrets.token_bytes(16)
         config = self._relay(ref, token, "sandbox", labels)
         made, place = self._run(f"{pod['metadata']['name']}-{secrets.token_hex(4)}", configure(pod, config, dns=hub))
-        return Made(made, place.ip, token)
+        return made, Inner(place.ip, token)
 
     def _relay(self, ref: str, token: bytes, role: str, labels: Mapping[str, str] | None = None) -> Object:
         return relay(ref, self.name, token, {**self._labels, **(labels or {}), ROLE: role})

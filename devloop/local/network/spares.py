@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 from devloop.cancel import Cancel
 from devloop.errors import DevloopError
+from devloop.local.network.gate import Inner
 from devloop.local.network.sandbox import configure, host_ports
 from devloop.model import Object
 
@@ -19,13 +20,8 @@ QUIET = 1.0     # seconds since a pod last wanted a sandbox: pods come first
 MOST = 4        # of those that were expected last: an idle container is cheap, not free
 
 
-@dataclass(frozen=True)
-class Made:
-    """A sandbox that runs: its container, its address and what it knows us by."""
-
-    id: str
-    ip: str
-    token: bytes
+Made = tuple[str, Inner]
+"""A sandbox that runs: its container's id, and its relay."""
 
 
 @dataclass
@@ -96,7 +92,7 @@ class Spares:
 
     def _remove(self, made: Future[Made]) -> None:
         with suppress(DevloopError):      # it was not made; or the session's end removes it
-            self._discard(made.result().id)
+            self._discard(made.result()[0])
 
 
 def _config(pod: Object) -> Object:

@@ -10,7 +10,7 @@ import struct
 import threading
 import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
 
 from websockets.asyncio.server import Request, Response, ServerConnection, serve
@@ -183,30 +183,41 @@ class _Tunnel:
 
 
 @contextmanager
-def running(kubelet: Kubelet) -> Iterator[Kubelet]:
-    """The kubelet in a thread, `port` set."""
+def in_thread(name: str, serving: Callable[[], AbstractAsyncContextManager[None]]) -> Iterator[None]:
+    """Inside `serving`, in a thread with a loop of its own, until the block ends."""
     up = threading.Event()
-    stops: list[Callable[[], None]] = []
+    stops: list[Callable[[], object]] = []
 
     async def main() -> None:
-        stop = asyncio.Event()
-        subprotocols = [Subprotocol(TOKEN if name == TUNNEL else name) for name in kubelet.speaks]
-        loop = asyncio.get_running_loop()
-        stops.append(lambda: loop.call_soon_threadsafe(stop.set) and None)
-        async with serve(kubelet.serve, "127.0.0.1", 0, subprotocols=subprotocols, process_request=kubelet.answer,
-                         process_response=kubelet.accept, compression=None, max_size=None) as server:
-            kubelet.port = next(iter(server.sockets)).getsockname()[1]
+        stop, loop = asyncio.Event(), asyncio.get_running_loop()
+        stops.append(lambda: loop.call_soon_threadsafe(stop.set))
+        async with serving():
             up.set()
             await stop.wait()
 
-    thread = threading.Thread(target=lambda: asyncio.run(main()), name="kubelet")
+    thread = threading.Thread(target=lambda: asyncio.run(main()), name=name)
     thread.start()
     assert up.wait(10)
     try:
-        yield kubelet
+        yield
     finally:
         stops[0]()
         thread.join()
+
+
+@contextmanager
+def running(kubelet: Kubelet) -> Iterator[Kubelet]:
+    """The kubelet in a thread, `port` set."""
+    @asynccontextmanager
+    async def serving() -> AsyncIterator[None]:
+        subprotocols = [Subprotocol(TOKEN if name == TUNNEL else name) for name in kubelet.speaks]
+        async with serve(kubelet.serve, "127.0.0.1", 0, subprotocols=subprotocols, process_request=kubelet.answer,
+                         process_response=kubelet.accept, compression=None, max_size=None) as server:
+            kubelet.port = next(iter(server.sockets)).getsockname()[1]
+            yield
+
+    with in_thread("kubelet", serving):
+        yield kubelet
 
 
 def answer(status: int, text: str) -> Response:

@@ -5,10 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 import struct
-import threading
 import zlib
-from collections.abc import Awaitable, Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from urllib.parse import parse_qsl, urlsplit
 
@@ -22,7 +21,7 @@ from devloop.clients.kube import Kube
 from devloop.clients.spdy import DICTIONARY
 from devloop.errors import ApiError, UnreachableError
 
-from .kubelet import answer
+from .kubelet import answer, in_thread
 
 SUCCESS = {"metadata": {}, "status": "Success"}
 Say = Callable[[int, bytes], Awaitable[None]]
@@ -103,34 +102,22 @@ def _last(block: bytes) -> int:
 
 @contextmanager
 def serving(server: Server) -> Iterator[Server]:
-    up = threading.Event()
-    loops: list[Callable[[], object]] = []
-
-    async def main() -> None:
-        stop, loop = asyncio.Event(), asyncio.get_running_loop()
-        loops.append(lambda: loop.call_soon_threadsafe(stop.set))
+    @asynccontextmanager
+    async def listening() -> AsyncIterator[None]:
         if "spdy" in server.speaks:
             listener = await asyncio.start_server(server.spdy, "127.0.0.1", 0)
             server.port = listener.sockets[0].getsockname()[1]
             async with listener:
-                up.set()
-                await stop.wait()
+                yield
         else:
             names = [Subprotocol(name) for name in server.speaks]
             async with serve(server.websocket, "127.0.0.1", 0, subprotocols=names, process_request=server.answer, compression=None,
-                             max_size=None) as listening:
-                server.port = next(iter(listening.sockets)).getsockname()[1]
-                up.set()
-                await stop.wait()
+                             max_size=None) as sockets:
+                server.port = next(iter(sockets.sockets)).getsockname()[1]
+                yield
 
-    thread = threading.Thread(target=lambda: asyncio.run(main()), name="server")
-    thread.start()
-    assert up.wait(10)
-    try:
+    with in_thread("server", listening):
         yield server
-    finally:
-        loops[0]()
-        thread.join()
 
 
 @pytest.fixture
