@@ -13,7 +13,7 @@ from devloop.cancel import Cancel
 from devloop.clients import engine_networks
 from devloop.clients.docker import DockerEngine
 from devloop.clients.docker_containers import Container, execute
-from devloop.clients.duplex import PodRef
+from devloop.clients.duplex import NotConnected, PodRef
 from devloop.clients.engine_containers import EngineContainers
 from devloop.clients.process import Captured
 from devloop.events import Event, Notice
@@ -137,6 +137,8 @@ class LocalNet:
             "HostConfig": {"NetworkMode": joined, "IpcMode": joined}})
         self.containers.start(container)
         pod = Pod(self, made, sandbox, container)
+        if ready and not command:
+            eventually(lambda: self.listens(pod, 8080))       # as its readiness probe would
         if ready:
             pod.ready()
         return pod
@@ -153,6 +155,11 @@ class LocalNet:
 
     def connect(self, pod: Pod, port: int, *, localhost: bool = False) -> socket.socket:
         return self.network.connect(pod.sandbox, port, self.cancel, localhost=localhost, timeout=60)
+
+    def listens(self, pod: Pod, port: int) -> bool:
+        with suppress(NotConnected), self.connect(pod, port):
+            return True
+        return False
 
     def told(self, words: str) -> bool:
         return any(isinstance(event, Notice) and words in event.message for event in self.events)

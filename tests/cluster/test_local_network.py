@@ -45,15 +45,9 @@ def client(net: LocalNet) -> Pod:
 @pytest.fixture
 def hashes(net: LocalNet) -> Iterator[Pod]:
     pod = net.pod("hashes", "hashes", *HASHES)
-    eventually(lambda: reachable(net, pod, 9000))
+    eventually(lambda: net.listens(pod, 9000))
     yield pod
     pod.end()
-
-
-def reachable(net: LocalNet, pod: Pod, port: int) -> bool:
-    with suppress(NotConnected), net.connect(pod, port):
-        return True
-    return False
 
 
 def answers(client: Pod, url: str, count: int = 6) -> set[str]:
@@ -255,7 +249,7 @@ def test_frames_carry_it_all_and_their_end(net: LocalNet, hashes: Pod) -> None:
 
 def test_two_hundred_connections_at_once(net: LocalNet) -> None:
     pod = net.pod("echo", "echo", "nc", "-ll", "-p", "9000", "-e", "cat")
-    eventually(lambda: reachable(net, pod, 9000))
+    eventually(lambda: net.listens(pod, 9000))
     with ExitStack() as stack:
         socks = [stack.enter_context(net.connect(pod, 9000, localhost=True)) for _ in range(200)]
         for number, sock in enumerate(socks):
