@@ -20,45 +20,50 @@ _WRAPPING = re.compile(r"(?:(?:ERROR|failed to solve(?: with frontend [\w.]+)?|f
                        r"|COPY failed|ADD failed|building at STEP \"[^\"]*\"|Build error): |rpc error: code = \w+ desc = )+")
 
 
-class _Advice(NamedTuple):
-    """For `pattern` in the message or the step's output; `instructions` empty: whatever the instruction."""
+class Advice(NamedTuple):
+    """What to do. For `pattern` in the message or the step's output; `instructions` empty: whatever the instruction."""
 
     pattern: str
     hint: str
     instructions: tuple[str, ...] = ()
 
 
-_ADVICE = (   # the surest first
-    _Advice(r"no space left on device|disk quota exceeded",
+FULL = r"no space left on device|disk quota exceeded"
+FOREIGN = r"exec format error|cannot execute binary file"
+AWAY = (r"no such host|bad address|could not resolve|name resolution|i/o timeout|tls handshake|network is unreachable|proxyconnect"
+        r"|connection refused|timed out|client\.timeout|unable to resolve|could not connect")
+
+_ENGINES = (   # the surest first
+    Advice(FULL,
             "A disk is full: 'docker system df' shows what the Engine keeps, 'docker system prune' removes what nothing uses."),
-    _Advice(r"exec format error|cannot execute binary file",
+    Advice(FOREIGN,
             "A program in the image is made for another platform than the Engine's: choose a base image that has the Engine's, or set "
             "docker.platform and let the Engine emulate that one."),
-    _Advice(r"does not match the \w+ platform|no match for platform|no matching manifest",
+    Advice(r"does not match the \w+ platform|no match for platform|no matching manifest",
             "The base image does not exist for this platform: see docker.platform in devloop.yaml, or choose another base image."),
-    _Advice(r"toomanyrequests|pull rate limit", "Docker Hub limits anonymous pulls: docker login."),
-    _Advice(r"access denied|repository does not exist|unauthorized|authentication required|denied:|credentials|insufficient_scope",
+    Advice(r"toomanyrequests|pull rate limit", "Docker Hub limits anonymous pulls: docker login."),
+    Advice(r"access denied|repository does not exist|unauthorized|authentication required|denied:|credentials|insufficient_scope",
             "Is the image's name right? If the image is private: docker login{registry}.", ("FROM", "COPY")),
-    _Advice(r"manifest unknown|manifest for .* not found|\S+:\S+: not found$", "Is there an image with this name and tag?", ("FROM",)),
-    _Advice(r"requires buildkit", INSTALL_BUILDX),
-    _Advice(r"not found|no such file|does not exist|no source files",
+    Advice(r"manifest unknown|manifest for .* not found|\S+:\S+: not found$", "Is there an image with this name and tag?", ("FROM",)),
+    Advice(r"requires buildkit", INSTALL_BUILDX),
+    Advice(r"not found|no such file|does not exist|no source files",
             "Sources are paths below {context}. Is it written as on disk, capitals included, and not excluded by the ignore file?",
             ("COPY", "ADD")),
-    _Advice(r"no such host|bad address|could not resolve|name resolution|i/o timeout|tls handshake|network is unreachable|proxyconnect"
-            r"|connection refused|timed out|client\.timeout|unable to resolve|could not connect",
+    Advice(AWAY,
             "The network did not answer. Behind a proxy: RUN steps take it from 'proxies' in ~/.docker/config.json, pulls from the "
             "Engine's own settings."),
-    _Advice(r"(exit|non-zero) code: 137", "It was killed: most likely it ran out of memory.", ("RUN",)),
-    _Advice(r"(exit|non-zero) code: 126|permission denied", "Is the file executable (chmod +x), and may this USER run it?", ("RUN",)),
-    _Advice(r"(exit|non-zero) code: 127|executable file not found|command not found",
+    Advice(r"(exit|non-zero) code: 137", "It was killed: most likely it ran out of memory.", ("RUN",)),
+    Advice(r"(exit|non-zero) code: 126|permission denied", "Is the file executable (chmod +x), and may this USER run it?", ("RUN",)),
+    Advice(r"(exit|non-zero) code: 127|executable file not found|command not found",
             "A command is missing in the image at this point: install it in an earlier step, or mend its name. A script with Windows line "
             "ends (CRLF) gives the same error.", ("RUN",)),
 )
 
 
-def failure(job: BuildJob, said: str, *, step: str = "", output: Sequence[str] = ()) -> BuildError:
+def failure(job: BuildJob, said: str, *, step: str = "", output: Sequence[str] = (), advice: Sequence[Advice] = ()) -> BuildError:
     """`said` is the builder's own message; `step` the line that announced the failing step (``Step 3/7 : RUN …``,
-    ``[build 2/5] COPY …``), empty where none had begun; `output` the last lines of that step."""
+    ``[build 2/5] COPY …``), empty where none had begun; `output` the last lines of that step; `advice` what is surer than
+    what is told of an Engine."""
     instruction = _instruction(step)
     parse = _PARSE.search(said)
     line = int(parse[1]) if parse else job.context.step_line(step) if step else None
@@ -67,7 +72,7 @@ def failure(job: BuildJob, said: str, *, step: str = "", output: Sequence[str] =
         what += f": {instruction if len(instruction) <= 100 else instruction[:99] + '…'}"
     code = _EXIT.search(said)
     why = f"ended with exit code {code[1]}" if code else "failed: " + _plain(parse[2] if parse else said)
-    hint = _hint(instruction, "\n".join((said, *output)), job)
+    hint = _hint((*advice, *_ENGINES), instruction, "\n".join((said, *output)), job)
     return BuildError(f"{job.artifact.image}: {what} {why}", hint=hint, details=tuple(output))
 
 
@@ -80,9 +85,9 @@ def _plain(said: str) -> str:
     return said[match.end():] if (match := _WRAPPING.match(said)) else said
 
 
-def _hint(instruction: str, text: str, job: BuildJob) -> str:
+def _hint(known: Sequence[Advice], instruction: str, text: str, job: BuildJob) -> str:
     keyword = instruction.partition(" ")[0].upper()
-    for advice in _ADVICE:
+    for advice in known:
         if (not advice.instructions or keyword in advice.instructions) and re.search(advice.pattern, text, re.IGNORECASE | re.MULTILINE):
             return advice.hint.format(registry=_registry(instruction, text), context=job.context.name)
     return ""

@@ -8,6 +8,7 @@ import json
 import os
 import re
 import secrets
+import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -21,6 +22,7 @@ import yaml
 from project import eventually
 
 from devloop.build.builder import BuildJob
+from devloop.build.kaniko.agent import HOME
 from devloop.build.kaniko.builder import KanikoBuilder
 from devloop.build.kaniko.registry import Target
 from devloop.cancel import Cancel
@@ -297,6 +299,22 @@ def test_a_pod_that_its_node_evicts_is_told_so(start: Start, base: str) -> None:
     assert "ephemeral-storage" in error.hint
 
 
+@pytest.mark.parametrize("place", ["in", "context"])
+def test_a_warm_pod_whose_disk_is_full_is_replaced(start: Start, base: str, docker_api: docker.APIClient, place: str) -> None:
+    builds = start(warm=True)
+    builds.build(base + "COPY small /\n")
+    pod, = builds.there()
+    container, = docker_api.containers(filters={"label": [f"io.kubernetes.pod.uid={pod['metadata']['uid']}",
+                                                          "io.kubernetes.container.name=executor"]})
+    inside = ["nsenter", "-m", "-t", str(docker_api.inspect_container(container["Id"])["State"]["Pid"])]
+    if subprocess.run([*inside, f"{HOME}/busybox", "mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", f"{HOME}/{place}"],
+                      capture_output=True, check=False).returncode:
+        pytest.skip("missing: the right to mount")
+    (builds.path / "big").write_bytes(os.urandom(400_000))
+    builds.build(base + "COPY . /app\n")
+    assert pod["metadata"]["uid"] not in {other["metadata"]["uid"] for other in builds.there()}
+
+
 def test_a_build_that_takes_too_long_is_ended(start: Start, base: str) -> None:
     builds = start(timeout="25s")      # the pod's start is in it
     error = builds.refused(base + "RUN echo begun; sleep 1000\n")
@@ -456,7 +474,7 @@ def test_a_build_that_is_called_off_ends_at_once(start: Start, base: str, docker
         builds.wait_for("^begun$")
         cancel.cancel("a newer save")
         with pytest.raises(Cancelled):
-            building.result(timeout=20)
+            building.result(timeout=60)
     eventually(lambda: not [line for line in docker_processes() if mark in line])
     assert builds.build(base + "COPY small /\n").ref.digest      # in the same pod
     builds.close()

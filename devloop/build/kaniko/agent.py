@@ -99,7 +99,7 @@ tree() {{
 }}
 finish() {{
   size=$(stat -c %s in/$name) sum=$(sha256sum < in/$name | cut -d' ' -f1)
-  if [ "$size $sum" = "$1 $2" ]; then tell ok; else tell bad "$size of $1 bytes"; fi
+  if [ "$size $sum" = "$1 $2" ]; then tell ok; else tell bad "$size of $1 bytes" $fault; fi
 }}
 apply() {{
   fault=$( {{ cd {CONTEXT} && xargs -0 -r rm -rf < ../in/gone && gzip -dc ../in/archive | tar -x -p -f - ; }} 2>&1 ) || {{
@@ -144,8 +144,8 @@ while read -r -t {PATIENCE} word first second; do
   : > beat
   case $word in
     beat) tell beat ;;
-    file) name=$first; : > in/$name ;;
-    piece) dd bs=$first count=1 iflag=fullblock 2>/dev/null >> in/$name ;;
+    file) name=$first fault=; : > in/$name ;;
+    piece) said=$(dd bs=$first count=1 iflag=fullblock 2>&1 >> in/$name) || fault=$said ;;
     end) finish $first $second & ;;
     login) mv in/login {LOGINS}/config.json && chmod 600 {LOGINS}/config.json && tell ok ;;
     apply) apply & ;;

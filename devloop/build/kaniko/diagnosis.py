@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 
 from devloop.build.builder import BuildJob
-from devloop.build.failure import failure
+from devloop.build.failure import AWAY, FOREIGN, FULL, Advice, failure
 from devloop.build.kaniko.agent import CONTEXT
 from devloop.build.kaniko.arguments import refused_flag
 from devloop.build.kaniko.pod import HELPER
@@ -18,9 +18,18 @@ from devloop.model import ImageRef
 
 MORE_MEMORY = ("Raise build.kaniko.resources.limits.memory (and requests). Kaniko needs less with --snapshot-mode=redo or "
                "--compressed-caching=false in build.kaniko.args.")
+MORE_ROOM = ("Set build.kaniko.resources.requests.ephemeral-storage, so that the build gets a node with so much room, or make some there. "
+             "What the image does not need goes into .dockerignore.")
 KEY = ("build.kaniko.dockerConfigSecret (a secret of type kubernetes.io/dockerconfigjson), or fromDockerConfig: true for this machine's "
        "logins")
 
+_ADVICE = (
+    Advice(FULL, MORE_ROOM),
+    Advice(FOREIGN, "A program in the image is made for another platform than the node's: choose a base image that has the node's, or a "
+                    "node that has the image's (build.kaniko.nodeSelector, label kubernetes.io/arch)."),
+    Advice(AWAY, "The network did not answer. Behind a proxy: build.kaniko.env (HTTP_PROXY, HTTPS_PROXY, NO_PROXY), which RUN gets, too.",
+           ("RUN", "ADD")),
+)
 _EXIT = re.compile(r"waiting for process to exit: (?:exit status (\d+)|signal: (\w+))")
 _PUSH = re.compile(r"error checking push permissions|checking push permission for|error pushing image|failed to push to destination")
 _DENIED = re.compile(r"unauthorized|denied|forbidden|authentication required|insufficient_scope|\b40[13]\b|no basic auth", re.IGNORECASE)
@@ -88,6 +97,8 @@ def _hint(kaniko: Kaniko, found: Diagnosis) -> str:
         case "create" if "PodSecurity" in found.message or "security context constraint" in found.message:
             return ("Kaniko needs to be root in its container: build in a namespace of pod security level 'baseline' "
                     "(build.kaniko.namespace).")
+        case "disk":
+            return MORE_ROOM
         case "crash" if "memory" in found.message:
             return MORE_MEMORY
         case "failed":
@@ -115,9 +126,9 @@ def executor_failure(job: BuildJob, kaniko: Kaniko, target: ImageRef, talk: Talk
         return _unpushed(job, target, said, talk)
     if exit_code := _EXIT.search(said):
         return failure(job, f"exit code: {exit_code[1]}" if exit_code[1] else f"it was ended by signal {exit_code[2]}",
-                       step=talk.step, output=talk.tail)
+                       step=talk.step, output=talk.tail, advice=_ADVICE)
     said = said.replace(f"{CONTEXT}/", "")
-    found = failure(job, _CHAIN.sub("", said) or _silent(code), step=talk.step, output=talk.tail)
+    found = failure(job, _CHAIN.sub("", said) or _silent(code), step=talk.step, output=talk.tail, advice=_ADVICE)
     return replace_hint(found, _registry_hint(said) or found.hint)
 
 

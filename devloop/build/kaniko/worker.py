@@ -23,6 +23,7 @@ AGAIN = 0.1            # seconds until a container that does not run yet is trie
 LOOK = 1.0             # seconds until a pod is looked at again, with no news of it
 UNREACHABLE = 15.0     # seconds for which the API server may be away
 DELETE_TIMEOUT = 5.0
+NO_ROOM = "No space left on device"
 
 
 Counted = Callable[[Iterable[bytes], int], Iterator[bytes]]
@@ -220,8 +221,10 @@ class Worker:
             yield
         except ContextChanged:
             raise
-        except BaseException:
+        except BaseException as error:
             self._drop()
+            if isinstance(error, LinkLost) and NO_ROOM in str(error):
+                raise PodFailed(Diagnosis("disk", "its disk is full", f"its build pod has no room left: {error}")) from error
             raise
 
     def _drop(self) -> None:
