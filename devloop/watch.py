@@ -6,15 +6,18 @@ every platform tells it differently. So only paths count here, and content decid
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import threading
 import time
+import warnings
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from devloop.clients import inotify
 from devloop.events import Emit, Notice
 
 if TYPE_CHECKING:
@@ -48,49 +51,69 @@ class Watcher:
         self._deliver = deliver
         self._emit = emit
         self._observer: BaseObserver | None = None
+        self._polling = False
+        self._observing = threading.Lock()      # one thread changes the observer at a time
         self._dirty: set[Path] = set()
+        self._grown = False                     # a directory came, and watchdog does not tell whether it got a watch
         self._wake = threading.Condition()
         self._stopping = False
         self._thread = threading.Thread(target=self._settle, name="watch-settle", daemon=True)
         self._overflow = _OverflowHandler(self._overflowed)
 
     def start(self) -> None:
-        """Watch. Where the system's watches run out it says so and polls instead."""
+        """Watch. Where the system's watches run out, now or later, it says so and polls instead."""
         self._overflow.install()
-        self._observe()
+        # of races within watchdog that are no harm: two threads of it adding one directory, or removing it
+        warnings.filterwarnings("ignore", category=RuntimeWarning, module="watchdog")
+        with self._observing:
+            self._observe()
         self._thread.start()
 
     def update(self, roots: Iterable[Root]) -> None:
         """Watch these roots from now on; those that stay are not interrupted."""
         wanted = _outermost(roots)
-        if wanted != self._roots:
-            self._wanted = wanted
-            old = self._observer
-            self._observe()              # the new observer first: nothing may slip through in between
-            _stop(old)
+        with self._observing:
+            if wanted != self._roots:
+                self._wanted = wanted
+                self._observe()
 
     def stop(self) -> None:
         """End both threads. No batch is delivered after this returns."""
         with self._wake:
             self._stopping = True
             self._wake.notify()
+        self._thread.join()
         _stop(self._observer)
         self._overflow.remove()
-        self._thread.join()
 
     def _observe(self) -> None:
         from watchdog.observers import Observer
 
+        old = self._observer        # ends when the new one watches: nothing may slip through in between
+        self._polling = False
         try:
             self._observer = self._schedule(Observer())
+            if inotify.exhausted():
+                _stop(self._observer)
+                raise OSError(errno.ENOSPC, "")
         except OSError as error:
             from watchdog.observers.polling import PollingObserver
 
-            self._emit(Notice(f"the system's file watches ran out ({error.strerror or error}): looking at the files once a second instead",
+            why = f" ({error.strerror or error})" if error.errno not in (errno.ENOSPC, errno.EMFILE) else ""
+            self._emit(Notice(f"the system's file watches ran out{why}: looking at the files once a second instead",
                               hint="Linux: sudo sysctl fs.inotify.max_user_watches=524288 fs.inotify.max_user_instances=512",
                               level="warning"))
-            self._observer = self._schedule(PollingObserver(timeout=1))
+            self._observer, self._polling = self._schedule(PollingObserver(timeout=1)), True
         self._roots = self._wanted
+        _stop(old)
+
+    def _fitted(self) -> bool:
+        """Whether what came is watched, too. Where it is not, all is looked at from now on."""
+        with self._observing:
+            if self._polling or not inotify.exhausted():
+                return True
+            self._observe()
+            return False
 
     def _schedule(self, observer: BaseObserver) -> BaseObserver:
         from watchdog import events
@@ -115,14 +138,15 @@ class Watcher:
         paths = {Path(os.fsdecode(p)) for p in (event.src_path, event.dest_path) if p}
         dirty = {p for p in paths if ".git" not in p.parts and self._relevant(p)}
         if dirty:
-            with self._wake:
-                self._dirty |= dirty
-                self._last = time.monotonic()
-                self._wake.notify()
+            self._soil(dirty, grown=event.is_directory)
 
     def _overflowed(self) -> None:
+        self._soil({root.path for root in self._roots}, grown=True)
+
+    def _soil(self, dirty: set[Path], *, grown: bool) -> None:
         with self._wake:
-            self._dirty |= {root.path for root in self._roots}
+            self._dirty |= dirty
+            self._grown |= grown
             self._last = time.monotonic()
             self._wake.notify()
 
@@ -139,6 +163,9 @@ class Watcher:
                 if self._stopping:
                     return
                 batch, self._dirty = frozenset(self._dirty), set()
+                grown, self._grown = self._grown, False
+            if grown and not self._fitted():
+                batch |= {root.path for root in self._roots}
             self._deliver(batch)
 
 

@@ -8,6 +8,7 @@ from queue import Empty, SimpleQueue
 
 import pytest
 
+from devloop import watch
 from devloop.events import Event
 from devloop.watch import Root, Watcher, _outermost
 
@@ -30,7 +31,8 @@ class Watched:
 
 
 @pytest.fixture
-def watched(tmp_path: Path) -> Iterator[Watched]:
+def watched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Watched]:
+    monkeypatch.setattr(watch, "QUIET", 0.3)      # a busy machine may take long from one step of a save to the next
     (tmp_path / "f").write_text("old")
     (tmp_path / "sub").mkdir()
     (tmp_path / "node_modules").mkdir()
