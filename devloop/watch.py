@@ -12,12 +12,12 @@ import os
 import threading
 import time
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from devloop.clients import inotify
+from devloop.clients import file_watches
 from devloop.events import Emit, Notice
 
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 QUIET = 0.05        # a save is over when nothing happened for this long: editors' renames are 1 to 20 ms apart
 LONGEST = 2.0       # a batch never takes longer than this: a process that keeps writing must not starve the loop
+LOOKING = "looking at the files once a second instead"
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,7 @@ class Watcher:
         self._overflow = _OverflowHandler(self._overflowed)
 
     def start(self) -> None:
-        """Watch. Where the system's watches run out, now or later, it says so and polls instead."""
+        """Watch. Where the system does not tell of all changes, now or later, it says so and polls instead."""
         self._overflow.install()
         # of races within watchdog that are no harm: two threads of it adding one directory, or removing it
         warnings.filterwarnings("ignore", category=RuntimeWarning, module="watchdog")
@@ -87,30 +88,49 @@ class Watcher:
         self._overflow.remove()
 
     def _observe(self) -> None:
-        from watchdog.observers import Observer
+        from watchdog.observers.polling import PollingObserverVFS
 
         old = self._observer        # ends when the new one watches: nothing may slip through in between
-        self._polling = False
-        try:
-            self._observer = self._schedule(Observer())
-            if inotify.exhausted():
-                _stop(self._observer)
-                raise OSError(errno.ENOSPC, "")
-        except OSError as error:
-            from watchdog.observers.polling import PollingObserver
-
-            why = f" ({error.strerror or error})" if error.errno not in (errno.ENOSPC, errno.EMFILE) else ""
-            self._emit(Notice(f"the system's file watches ran out{why}: looking at the files once a second instead",
-                              hint="Linux: sudo sysctl fs.inotify.max_user_watches=524288 fs.inotify.max_user_instances=512",
-                              level="warning"))
-            self._observer, self._polling = self._schedule(PollingObserver(timeout=1)), True
+        trouble = self._listen()
+        if trouble and not self._polling:
+            self._emit(trouble)
+        if trouble:
+            self._observer = self._schedule(PollingObserverVFS(os.stat, self._entries, polling_interval=1))
+        self._polling = trouble is not None
         self._roots = self._wanted
         _stop(old)
+
+    def _listen(self) -> Notice | None:
+        """Have the system tell what changes; where it cannot, why."""
+        from watchdog.observers import Observer
+
+        for root in self._wanted:
+            if kind := file_watches.silent(root.path):
+                return Notice(f"{root.path} is on a file system that does not tell of changes ({kind}): {LOOKING}",
+                              hint="Files of this system's own are noticed at once: in WSL those below ~, not those below /mnt.",
+                              level="warning")
+        why = ""
+        try:
+            self._observer = self._schedule(Observer())
+            if not file_watches.exhausted():
+                return None
+            _stop(self._observer)
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EMFILE):
+                why = f" ({error.strerror or error})"
+        return Notice(f"the system's file watches ran out{why}: {LOOKING}", level="warning",
+                      hint="Linux: sudo sysctl fs.inotify.max_user_watches=524288 fs.inotify.max_user_instances=512")
+
+    def _entries(self, directory: str | None) -> Iterator[os.DirEntry[str]]:
+        """What is looked at: nothing below a directory that nobody depends on."""
+        for entry in os.scandir(directory):
+            if not entry.is_dir(follow_symlinks=False) or (entry.name != ".git" and self._relevant(Path(entry.path))):
+                yield entry
 
     def _fitted(self) -> bool:
         """Whether what came is watched, too. Where it is not, all is looked at from now on."""
         with self._observing:
-            if self._polling or not inotify.exhausted():
+            if self._polling or not file_watches.exhausted():
                 return True
             self._observe()
             return False

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from queue import Empty, SimpleQueue
+from tempfile import TemporaryDirectory
 
 import pytest
 
 from devloop import watch
+from devloop.clients import file_watches
 from devloop.events import Event
 from devloop.watch import Root, Watcher, _outermost
 
@@ -18,8 +20,14 @@ class Watched:
         self.root = root
         self.batches: SimpleQueue[frozenset[Path]] = SimpleQueue()
         self.events: list[Event] = []
-        self.watcher = Watcher([Root(root)], relevant=lambda p: ignored not in p.parts, deliver=self.batches.put, emit=self.events.append)
+        self.asked: set[Path] = set()
+        self.ignored = ignored
+        self.watcher = Watcher([Root(root)], relevant=self.relevant, deliver=self.batches.put, emit=self.events.append)
         self.watcher.start()
+
+    def relevant(self, path: Path) -> bool:
+        self.asked.add(path)
+        return self.ignored not in path.parts
 
     def batch(self) -> set[str]:
         return {str(p.relative_to(self.root)) for p in self.batches.get(timeout=60)}
@@ -133,6 +141,22 @@ def test_after_stop_nothing_is_delivered(tmp_path: Path) -> None:
     (tmp_path / "f").write_text("x")
     with pytest.raises(Empty):
         watched.batches.get(timeout=0.2)
+
+
+@pytest.mark.skipif(not Path("/dev/shm").is_dir(), reason="missing: a tmpfs")
+def test_a_file_system_that_tells_nothing_is_looked_at_but_for_what_nobody_depends_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(file_watches, "SILENT", {"tmpfs"})
+    with TemporaryDirectory(dir="/dev/shm") as root:
+        for name in ("sub", "node_modules", ".git"):
+            (Path(root) / name).mkdir()
+        watched = Watched(Path(root))
+        assert [str(event) for event in watched.events if "(tmpfs)" in str(event)]
+        for name in ("node_modules", ".git", "sub"):
+            (Path(root) / name / "f").write_text("x")
+        assert "sub/f" in watched.batch()
+        watched.watcher.stop()
+        assert Path(root) / "node_modules" in watched.asked
+        assert Path(root) / "node_modules" / "f" not in watched.asked
 
 
 def test_roots_below_others_are_not_watched_twice() -> None:
