@@ -40,7 +40,8 @@ class Root:
 class Watcher:
     """Watches `roots` and hands every settled batch of dirty paths to `deliver`, from its own thread.
 
-    `relevant` is asked once per event and must be quick: what nobody depends on neither starts a batch nor prolongs one.
+    `relevant` is asked once per event and must be quick: what nobody depends on neither starts a batch nor prolongs one. Where files are
+    looked at, it is asked for every directory, and nothing is looked at below one that nobody depends on.
     After an overflow of the kernel's queue the roots themselves are delivered: anything below them may have changed.
     """
 
@@ -88,13 +89,13 @@ class Watcher:
         self._overflow.remove()
 
     def _observe(self) -> None:
-        from watchdog.observers.polling import PollingObserverVFS
-
         old = self._observer        # ends when the new one watches: nothing may slip through in between
         trouble = self._listen()
-        if trouble and not self._polling:
-            self._emit(trouble)
         if trouble:
+            from watchdog.observers.polling import PollingObserverVFS
+
+            if not self._polling:
+                self._emit(trouble)
             self._observer = self._schedule(PollingObserverVFS(os.stat, self._entries, polling_interval=1))
         self._polling = trouble is not None
         self._roots = self._wanted
@@ -122,7 +123,7 @@ class Watcher:
                       hint="Linux: sudo sysctl fs.inotify.max_user_watches=524288 fs.inotify.max_user_instances=512")
 
     def _entries(self, directory: str | None) -> Iterator[os.DirEntry[str]]:
-        """What is looked at: nothing below a directory that nobody depends on."""
+        """What is looked at of a directory."""
         for entry in os.scandir(directory):
             if not entry.is_dir(follow_symlinks=False) or (entry.name != ".git" and self._relevant(Path(entry.path))):
                 yield entry
