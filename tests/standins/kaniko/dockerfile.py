@@ -56,6 +56,11 @@ class Instruction:
     def metadata_only(self) -> bool:
         return self.name in METADATA or (self.name == "WORKDIR" and self.rest == "/")
 
+    @property
+    def keyed(self) -> bool:
+        """The keys of all that follows depend on it."""
+        return self.name not in METADATA
+
 
 @dataclass
 class Stage:

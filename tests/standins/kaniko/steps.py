@@ -81,10 +81,12 @@ class Steps:
                 raise StepError(f"error building stage: failed to get files used from context: {error}") from None
             if instruction.name == "ADD":
                 log.info(f"Using files from context: [{' '.join(os.path.join(copy.root, source) for source in sources)}]")
-        key = self._next_key(instruction, state) if self._flags.on["cache"] and not instruction.metadata_only else ""
+        key = self._next_key(instruction, state) if self._flags.on["cache"] and instruction.keyed else ""
         log.info(instruction.text)
         if hit:
             log.info("Found cached layer, extracting to filesystem")
+            if instruction.name == "WORKDIR":
+                state.apply(instruction)
             filesystem.unpack(self._images.download(hit), self._files.ignored)
             self._image.append(hit, instruction.text)
             return
@@ -100,12 +102,17 @@ class Steps:
         if (single and last) or (not single and not instruction.metadata_only):
             layer = self._snapshot(None if single else files)
             self._image.append(layer, instruction.text)
-            if key and self._caches(instruction) and not self._flags.on["no-push-cache"]:
-                self._uploads.append((layer, key, instruction.text))
+        elif key and not single:      # WORKDIR / is kept, too
+            layer = self._snapshot(files)
+        else:
+            return
+        if key and self._caches(instruction) and not self._flags.on["no-push-cache"]:
+            self._uploads.append((layer, key, instruction.text))
 
     def _caches(self, instruction: Instruction) -> bool:
         """Its layer is looked for in the cache, and put there."""
-        kind = {"RUN": "cache-run-layers", "COPY": "cache-copy-layers", "ADD": "cache-copy-layers"}.get(instruction.name, "")
+        kind = {"RUN": "cache-run-layers", "WORKDIR": "cache-run-layers",
+                "COPY": "cache-copy-layers", "ADD": "cache-copy-layers"}.get(instruction.name, "")
         return bool(kind) and self._flags.on[kind]
 
     def _execute(self, instruction: Instruction, state: State, copy: Copy) -> list[str] | None:
@@ -164,7 +171,7 @@ class Steps:
         for instruction in self._stage.instructions:
             if instruction.name == "MAINTAINER":
                 continue
-            if looking and not instruction.metadata_only:
+            if looking and instruction.keyed:
                 try:
                     key_here = self._next_key(instruction, ahead)
                 except CopyError as error:
