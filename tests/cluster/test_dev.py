@@ -189,7 +189,7 @@ def test_a_save_during_a_build_makes_it_stale_and_the_newest_state_is_built(proj
     dev.wait_for("stepOutput", line="waiting")
     greet(project, "Newest")
     project.edit("web/Dockerfile", "RUN echo waiting; sleep 86399\n", "")
-    dev.finished(2, "stale")
+    dev.finished(2, "stale", timeout=20)
     dev.live(dev.settled())
     assert project.page() == "<h1>Newest</h1>\n"
     eventually(lambda: not any("sleep 86399" in command for command in docker_processes()))
@@ -200,7 +200,7 @@ def test_a_save_during_a_rollout_makes_it_stale(project: Project) -> None:
     with project.start("dev") as session:
         session.wait_for("stepStarted", step="rollout", subject="deployment/other")
         project.write("k8s/other.yaml", other())
-        session.finished(1, "stale")
+        session.finished(1, "stale", timeout=20)
         session.live(2)
 
 

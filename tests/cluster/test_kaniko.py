@@ -481,7 +481,7 @@ def test_a_build_that_is_called_off_ends_at_once(start: Start, base: str, docker
         builds.wait_for("^begun$")
         cancel.cancel("a newer save")
         with pytest.raises(Cancelled):
-            building.result(timeout=60)
+            building.result(timeout=20)
     eventually(lambda: not [line for line in docker_processes() if mark in line])
     assert builds.build(base + "COPY small /\n").ref.digest      # in the same pod
     builds.close()

@@ -112,7 +112,7 @@ def test_ctrl_c_during_a_rollout_ends_run_with_130(project: Project) -> None:
     with project.start("run") as session:
         session.wait_for("stepStarted", step="rollout", subject="deployment/other")
         session.interrupt()
-        assert session.ended() == 130
+        assert session.ended(timeout=10) == 130
 
 
 def test_the_list_that_build_writes_is_what_deploy_takes(project: Project, kube: Kube) -> None:

@@ -40,7 +40,7 @@ class Nodes:
             self._await(name)
 
     def _await(self, name: str) -> None:
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 20
         while self.run(name, "test", "-S", "/run/containerd/containerd.sock")[0] or self.run(name, "/usr/bin/ctr", "version")[0]:
             assert time.monotonic() < deadline, self._api.logs(name).decode()
             time.sleep(0.05)

@@ -30,7 +30,7 @@ class Watched:
         return self.ignored not in path.parts
 
     def batch(self) -> set[str]:
-        return {str(p.relative_to(self.root)) for p in self.batches.get(timeout=60)}
+        return {str(p.relative_to(self.root)) for p in self.batches.get(timeout=10)}
 
     def quiet(self) -> bool:
         """Nothing came before a marker that is written now."""
@@ -125,7 +125,7 @@ def test_a_new_root_is_watched_and_the_old_one_no_longer(watched: Watched, tmp_p
     watched.watcher.update([Root(other)])
     _in_place(watched.root)
     (other / "g").write_text("x")
-    assert watched.batches.get(timeout=60) == {other / "g"}
+    assert watched.batches.get(timeout=10) == {other / "g"}
 
 
 def test_an_overflow_makes_everything_dirty(watched: Watched) -> None:

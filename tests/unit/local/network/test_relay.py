@@ -263,7 +263,7 @@ def test_a_slow_reader_stops_the_program_and_costs_nothing(lab: Lab) -> None:
 
     def stuck() -> bool:
         before = len(written)
-        time.sleep(0.5)
+        time.sleep(0.1)
         return 0 < before == len(written) < 600
 
     def worked() -> str:
