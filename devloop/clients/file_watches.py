@@ -6,7 +6,9 @@ import errno
 import os
 import re
 import sys
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 SILENT = frozenset({"9p", "virtiofs", "vboxsf", "vmhgfs", "fuse.vmhgfs-fuse", "prl_fs", "fuse.sshfs"})
 """They show the files of another machine, as WSL, Lima, VirtualBox, VMware, Parallels and Multipass do: saves there are not told here."""
@@ -18,27 +20,33 @@ def exhausted() -> bool:
         return False
     import ctypes
 
+    libc, inotify = _inotify()
+    watch = libc.inotify_add_watch(inotify, b"/", 0x400)        # IN_DELETE_SELF
+    if watch < 0:
+        return ctypes.get_errno() == errno.ENOSPC       # else its instances have: who has one needs no other
+    libc.inotify_rm_watch(inotify, watch)
+    return False
+
+
+@cache
+def _inotify() -> tuple[Any, int]:
+    """The C library, and an instance that is kept: to end one takes the kernel up to 16 ms."""
+    import ctypes
+
     libc = ctypes.CDLL(None, use_errno=True)
-    inotify = libc.inotify_init1(os.O_CLOEXEC)
-    if inotify < 0:
-        return False        # its instances have: who has one needs no other
-    try:
-        return bool(libc.inotify_add_watch(inotify, b"/", 0x400) < 0 and ctypes.get_errno() == errno.ENOSPC)     # IN_DELETE_SELF
-    finally:
-        os.close(inotify)
+    return libc, libc.inotify_init1(os.O_CLOEXEC)
 
 
 def silent(path: Path, mounts: Path = Path("/proc/self/mountinfo")) -> str:
     """The type of the file system that `path` is on, where that is one of `SILENT`; else empty. `mounts`: as in proc_pid_mountinfo(5)."""
-    real = Path(os.path.realpath(path))
-    found = (0, "")
+    real, deepest, kind = os.path.realpath(path) + "/", "", ""
     try:
         with mounts.open(encoding="utf-8", errors="surrogateescape") as lines:
             for line in lines:
-                place, _, kind = line.partition(" - ")
-                point = Path(re.sub(r"\\(\d{3})", lambda match: chr(int(match[1], 8)), place.split()[4]))
-                if real.is_relative_to(point) and len(point.parts) >= found[0]:      # the last one hides those before
-                    found = len(point.parts), kind.split()[0]
+                place, _, rest = line.partition(" - ")
+                point = re.sub(r"\\(\d{3})", lambda match: chr(int(match[1], 8)), place.split()[4])
+                if real.startswith(point.rstrip("/") + "/") and len(point) >= len(deepest):      # the last one hides those before
+                    deepest, kind = point, rest.split()[0]
     except FileNotFoundError:
         return ""       # not Linux
-    return found[1] if found[1] in SILENT else ""
+    return kind if kind in SILENT else ""

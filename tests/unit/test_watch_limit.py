@@ -13,7 +13,6 @@ LIMIT = 5
 WATCHES = """
 import sys
 from pathlib import Path
-from devloop.events import Notice
 from devloop.watch import Root, Watcher
 
 root = Path(sys.argv[1])
