@@ -30,33 +30,33 @@ class Advice(NamedTuple):
 
 FULL = r"no space left on device|disk quota exceeded"
 FOREIGN = r"exec format error|cannot execute binary file"
-AWAY = (r"no such host|bad address|could not resolve|name resolution|i/o timeout|tls handshake|network is unreachable|proxyconnect"
-        r"|connection refused|timed out|client\.timeout|unable to resolve|could not connect")
+NO_NETWORK = (r"no such host|bad address|could not resolve|name resolution|i/o timeout|tls handshake|network is unreachable|proxyconnect"
+              r"|connection refused|timed out|client\.timeout|unable to resolve|could not connect")
 
 _ENGINES = (   # the surest first
     Advice(FULL,
-            "A disk is full: 'docker system df' shows what the Engine keeps, 'docker system prune' removes what nothing uses."),
+           "A disk is full: 'docker system df' shows what the Engine keeps, 'docker system prune' removes what nothing uses."),
     Advice(FOREIGN,
-            "A program in the image is made for another platform than the Engine's: choose a base image that has the Engine's, or set "
-            "docker.platform and let the Engine emulate that one."),
+           "A program in the image is made for another platform than the Engine's: choose a base image that has the Engine's, or set "
+           "docker.platform and let the Engine emulate that one."),
     Advice(r"does not match the \w+ platform|no match for platform|no matching manifest",
-            "The base image does not exist for this platform: see docker.platform in devloop.yaml, or choose another base image."),
+           "The base image does not exist for this platform: see docker.platform in devloop.yaml, or choose another base image."),
     Advice(r"toomanyrequests|pull rate limit", "Docker Hub limits anonymous pulls: docker login."),
     Advice(r"access denied|repository does not exist|unauthorized|authentication required|denied:|credentials|insufficient_scope",
-            "Is the image's name right? If the image is private: docker login{registry}.", ("FROM", "COPY")),
+           "Is the image's name right? If the image is private: docker login{registry}.", ("FROM", "COPY")),
     Advice(r"manifest unknown|manifest for .* not found|\S+:\S+: not found$", "Is there an image with this name and tag?", ("FROM",)),
     Advice(r"requires buildkit", INSTALL_BUILDX),
     Advice(r"not found|no such file|does not exist|no source files",
-            "Sources are paths below {context}. Is it written as on disk, capitals included, and not excluded by the ignore file?",
-            ("COPY", "ADD")),
-    Advice(AWAY,
-            "The network did not answer. Behind a proxy: RUN steps take it from 'proxies' in ~/.docker/config.json, pulls from the "
-            "Engine's own settings."),
+           "Sources are paths below {context}. Is it written as on disk, capitals included, and not excluded by the ignore file?",
+           ("COPY", "ADD")),
+    Advice(NO_NETWORK,
+           "The network did not answer. Behind a proxy: RUN steps take it from 'proxies' in ~/.docker/config.json, pulls from the "
+           "Engine's own settings."),
     Advice(r"(exit|non-zero) code: 137", "It was killed: most likely it ran out of memory.", ("RUN",)),
     Advice(r"(exit|non-zero) code: 126|permission denied", "Is the file executable (chmod +x), and may this USER run it?", ("RUN",)),
     Advice(r"(exit|non-zero) code: 127|executable file not found|command not found",
-            "A command is missing in the image at this point: install it in an earlier step, or mend its name. A script with Windows line "
-            "ends (CRLF) gives the same error.", ("RUN",)),
+           "A command is missing in the image at this point: install it in an earlier step, or mend its name. A script with Windows line "
+           "ends (CRLF) gives the same error.", ("RUN",)),
 )
 
 

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 
 from devloop.build.builder import BuildJob
-from devloop.build.failure import AWAY, FOREIGN, FULL, Advice, failure
+from devloop.build.failure import FOREIGN, FULL, NO_NETWORK, Advice, failure
 from devloop.build.kaniko.agent import CONTEXT
 from devloop.build.kaniko.arguments import refused_flag
 from devloop.build.kaniko.pod import HELPER
@@ -27,8 +27,8 @@ _ADVICE = (
     Advice(FULL, MORE_ROOM),
     Advice(FOREIGN, "A program in the image is made for another platform than the node's: choose a base image that has the node's, or a "
                     "node that has the image's (build.kaniko.nodeSelector, label kubernetes.io/arch)."),
-    Advice(AWAY, "The network did not answer. Behind a proxy: build.kaniko.env (HTTP_PROXY, HTTPS_PROXY, NO_PROXY), which RUN gets, too.",
-           ("RUN", "ADD")),
+    Advice(NO_NETWORK, "The network did not answer. Behind a proxy: build.kaniko.env (HTTP_PROXY, HTTPS_PROXY, NO_PROXY), which RUN gets, "
+                       "too.", ("RUN", "ADD")),
 )
 _EXIT = re.compile(r"waiting for process to exit: (?:exit status (\d+)|signal: (\w+))")
 _PUSH = re.compile(r"error checking push permissions|checking push permission for|error pushing image|failed to push to destination")

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
+from devloop.build.failure import FULL
 from devloop.build.kaniko.link import Link, LinkLost
 from devloop.build.kaniko.tree import Tree, archive, delta, names, proof
 from devloop.build.kaniko.watching import Watching
@@ -23,7 +25,6 @@ AGAIN = 0.1            # seconds until a container that does not run yet is trie
 LOOK = 1.0             # seconds until a pod is looked at again, with no news of it
 UNREACHABLE = 15.0     # seconds for which the API server may be away
 DELETE_TIMEOUT = 5.0
-NO_ROOM = "No space left on device"
 
 
 Counted = Callable[[Iterable[bytes], int], Iterator[bytes]]
@@ -223,7 +224,7 @@ class Worker:
             raise
         except BaseException as error:
             self._drop()
-            if isinstance(error, LinkLost) and NO_ROOM in str(error):
+            if isinstance(error, LinkLost) and re.search(FULL, str(error), re.IGNORECASE):
                 raise PodFailed(Diagnosis("disk", "its disk is full", f"its build pod has no room left: {error}")) from error
             raise
 
