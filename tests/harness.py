@@ -169,16 +169,18 @@ class Session(Running):
 
     def _read(self) -> None:
         assert self.process.stdout
-        with self.process.stdout as lines:
-            for line in lines:
-                with self._more:
-                    self.events.append(parse(line.decode(), len(self.events)))
-                    self._more.notify_all()
-                if not self._listening:
-                    break
-        with self._more:
-            self._open = False
-            self._more.notify_all()
+        try:
+            with self.process.stdout as lines:
+                for line in lines:
+                    with self._more:
+                        self.events.append(parse(line.decode(), len(self.events)))
+                        self._more.notify_all()
+                    if not self._listening:
+                        break
+        finally:
+            with self._more:
+                self._open = False
+                self._more.notify_all()
 
     def stop_reading(self) -> None:
         """Close our end of its output."""
@@ -237,10 +239,14 @@ class Session(Running):
                 self.wait_for("generationStarted", generation=number + 1, timeout=timeout)
 
     def next_live(self, change: Callable[[], None], timeout: float = PATIENCE) -> Event:
-        """Do `change`, and see that the generation after the present one serves it."""
-        generation = self.generation
+        """Do `change`, and see that the generation after the present one serves it. On a busy machine that may have been begun between
+        a file's truncation and its content: it is called off then, and the next one serves it."""
+        generation = self.generation + 1
         change()
-        return self.live(generation + 1, timeout)
+        while (finished := self.wait_for("generationFinished", generation=generation, timeout=timeout))["outcome"] == "stale":
+            generation += 1
+        assert finished["outcome"] == "live", f"generation {generation} is {finished['outcome']}\n{self.said()}"
+        return finished
 
     def port(self, resource: str, timeout: float = PATIENCE) -> int:
         """The local port of a forward, once it leads to a pod."""
@@ -293,15 +299,17 @@ class Terminal(Running):
     def wait_for(self, pattern: str, *, timeout: float = PATIENCE) -> re.Match[str]:
         """The first place where the text matches."""
         deadline = time.monotonic() + timeout
-        with self._more:
-            while not (found := re.search(pattern, self.text, re.MULTILINE)):
+        while True:
+            ended = self.process.poll() is not None
+            if ended:
+                self.closed()      # all that it wrote is read
+            with self._more:
+                if found := re.search(pattern, self.text, re.MULTILINE):
+                    return found
                 remaining = deadline - time.monotonic()
-                if remaining <= 0:
-                    raise AssertionError(f"no {pattern!r} within {timeout} s\n{self.said()}")
+                if ended or remaining <= 0:
+                    raise AssertionError(f"no {pattern!r} {'before it ended' if ended else f'within {timeout} s'}\n{self.said()}")
                 self._more.wait(min(remaining, 0.2))
-                if self.process.poll() is not None and not re.search(pattern, self.text, re.MULTILINE):
-                    raise AssertionError(f"no {pattern!r} before it ended\n{self.said()}")
-        return found
 
     def closed(self) -> None:
         if self._child >= 0:

@@ -9,6 +9,9 @@ from yaml.reader import ReaderError
 
 from devloop.config.problems import Problem, Source
 
+MAX_DEPTH = 50      # levels that values may be nested in each other
+TOO_DEEP = f"nested more than {MAX_DEPTH} levels deep"
+
 _UNFITTING = "this line does not fit with those before it: check its indentation"
 _BRACES = "YAML reads {{...}} as a map: quote the value"
 
@@ -34,6 +37,8 @@ def _locate(source: Source, problem: str, context: str, noticed: int, begun: int
     start = noticed - len(before)
     if tab := re.match(r" *\t", line):
         return start + tab.end() - 1, "a tab; YAML is indented with spaces", 1
+    if "nesting depth" in problem:      # libyaml, from 0.2.6, has a bound of its own
+        return noticed, TOO_DEEP, 1
     if "quoted scalar" in context and "end of stream" in problem:
         return begun, f"this {source.text[begun]} is never closed", 1
     if "flow" in context and (variable := re.compile(r"\$\{[^\s}]*}?").match(source.text, max(0, noticed - 1))):

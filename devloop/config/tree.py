@@ -17,7 +17,6 @@ from devloop.config import syntax
 from devloop.config.problems import Position, Problem, Source
 from devloop.config.variables import VARIABLE, Fault, substitute
 
-MAX_DEPTH = 50
 MAX_VALUES = 10_000
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the C one needs libyaml, and is ten times as fast
 _TAG = "tag:yaml.org,2002:"
@@ -110,7 +109,7 @@ class _Placing:
         self._values += 1
         if self._values > MAX_VALUES:
             raise Unreadable(Problem(node.at, "", f"more than {MAX_VALUES} values, counting what aliases (*name) repeat"))
-        if depth > MAX_DEPTH:
+        if depth > syntax.MAX_DEPTH:
             raise _too_deep(node.at)
         match node:
             case Map(at, entries):
@@ -143,7 +142,7 @@ class _Reader:
         return root
 
     def _node(self, event: yaml.Event, depth: int) -> Node:
-        if depth > MAX_DEPTH:
+        if depth > syntax.MAX_DEPTH:
             raise _too_deep(self._at(event))
         if isinstance(event, yaml.AliasEvent):
             return self._alias(event)
@@ -249,4 +248,4 @@ class _Reader:
 
 
 def _too_deep(at: Position) -> Unreadable:
-    return Unreadable(Problem(at, "", f"nested more than {MAX_DEPTH} levels deep"))
+    return Unreadable(Problem(at, "", syntax.TOO_DEEP))

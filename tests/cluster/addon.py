@@ -107,7 +107,7 @@ def deployed(kube: Kube, api: docker.APIClient) -> Iterator[None]:
 
 
 def _delete(kube: Kube) -> None:
-    """And wait for the pods: the next one wants the port."""
+    """And wait for the pods, and what would make more of them: the next one wants the port."""
     for obj in objects():
         path = kube.resource(obj["apiVersion"], obj["kind"]).path(NAMESPACE, obj["metadata"]["name"])
         try:
@@ -115,4 +115,5 @@ def _delete(kube: Kube) -> None:
         except ApiError as error:
             if error.status != 404:
                 raise
-    eventually(lambda: not pods(kube))
+    sets = f"/apis/apps/v1/namespaces/{NAMESPACE}/replicasets"
+    eventually(lambda: not (kube.get(sets, labelSelector="kubernetes.io/minikube-addons=registry")["items"] or pods(kube)))

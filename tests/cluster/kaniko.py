@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,8 @@ BASE = "busybox:1.36"
 
 def node_address(api: docker.APIClient) -> str:
     """Where the Engine's containers, and with them the pods, reach this machine."""
-    return str(api.inspect_network("bridge")["IPAM"]["Config"][0]["Gateway"])
+    config = api.inspect_network("bridge")["IPAM"]["Config"][0]
+    return str(config.get("Gateway") or next(ip_network(config["Subnet"]).hosts()))     # an Engine's first start does not tell it
 
 
 @contextmanager

@@ -157,7 +157,8 @@ class LocalNet:
         return self.network.connect(pod.sandbox, port, self.cancel, localhost=localhost, timeout=60)
 
     def listens(self, pod: Pod, port: int) -> bool:
-        with suppress(NotConnected), self.connect(pod, port):
+        """Its program does, and so does its sandbox's relay, which is the way to its localhost."""
+        with suppress(NotConnected), self.connect(pod, port), self.connect(pod, port, localhost=True):
             return True
         return False
 

@@ -15,6 +15,7 @@ from typing import Any
 
 import docker
 import pytest
+from harness import PATIENCE
 
 from devloop.build.builder import BuildJob
 from devloop.build.docker import DockerBuilder
@@ -95,7 +96,7 @@ def bench(tmp_path: Path, engine: DockerEngine, docker_api: docker.APIClient) ->
 
 
 def eventually(holds: Callable[[], bool], what: str) -> None:
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + PATIENCE
     while not holds():
         assert time.monotonic() < deadline, f"still not: {what}"
         time.sleep(0.02)
@@ -329,7 +330,7 @@ def test_cancelling_stops_the_running_step(bench: Bench, choice: str, docker_api
     with ThreadPoolExecutor(1) as pool:
         build = pool.submit(bench.build, choice, cancel=cancel)
         with bench.heard:
-            assert bench.heard.wait_for(lambda: "started" in bench.lines, 30), bench.lines
+            assert bench.heard.wait_for(lambda: "started" in bench.lines, PATIENCE), bench.lines
         eventually(lambda: bool(sleeping(mark)), "the step runs")
         cancel.cancel("a newer save")
         with pytest.raises(Cancelled, match="a newer save"):

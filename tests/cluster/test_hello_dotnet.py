@@ -106,3 +106,4 @@ def test_hot_runs_the_api_from_its_sources(runnable: Devloop, namespace: str, ta
         assert hellos(session, "ann")["from"] == ["bob"]
         session.interrupt()
         session.ended()
+    runnable.run("delete", "-n", namespace, "-p", "hot", *target).ended(0)      # on the Engine it would run on beside all other tests

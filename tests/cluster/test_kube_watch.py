@@ -70,7 +70,7 @@ def test_a_cut_watch_goes_on_without_a_new_snapshot(proxied: tuple[Kube, Cuttabl
 
 def test_a_half_open_watch_is_noticed(proxied: tuple[Kube, CuttableProxy], kube: Kube, namespace: str) -> None:
     client, proxy = proxied
-    client.watch_seconds, client.watch_grace = 1, 0.5
+    client.watch_seconds, client.watch_grace = 1, 4      # as long the API server has to begin its answer, too
     watch = Watching(client, kube, namespace)
     assert watch.next() == ("SNAPSHOT", [])
     watch.write("a")

@@ -47,7 +47,7 @@ def test_init_containers_run_one_after_the_other_and_sidecars_before_the_rest(lo
               volumes=[{"name": "steps", "emptyDir": {}}],
               initContainers=[container("first", "sleep 0.2; echo first >> /steps/all", **volume),
                               container("helper", "echo helper >> /steps/all; exec sleep 1000", restartPolicy="Always", **volume,
-                                        startupProbe={"exec": {"command": ["test", "-s", "/steps/all"]}}),
+                                        startupProbe={"exec": {"command": ["grep", "-q", "helper", "/steps/all"]}, "timeoutSeconds": 20}),
                               container("second", "echo second >> /steps/all", **volume)])
     pod = local.phase("ordered", "Succeeded")
     assert local.log("ordered").split() == ["first", "helper", "second", "main"]
@@ -196,6 +196,7 @@ def test_a_deleted_pod_has_its_hook_and_its_grace_before_it_goes(local: Local) -
     local.pod("graceful", container("main", script.replace("echo told", "echo told >> /diary/all"), **mount, lifecycle={
         "preStop": {"exec": {"command": ["sh", "-c", "echo hook >> /diary/all"]}}}), volumes=volumes, terminationGracePeriodSeconds=60)
     local.ready("graceful")
+    local.says("graceful", "up\n")      # until its trap is set nothing tells it anything
     local.delete("graceful")
     local.gone("graceful")
     assert local.told("graceful", "Killing") == "Stopping container main"

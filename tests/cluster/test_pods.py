@@ -97,10 +97,10 @@ def test_a_late_follower_gets_the_state_at_once_and_no_watch_of_its_own(kube: Ku
     first, second = Follower(), Follower()
     pods.subscribe(namespace, "app=web", first)
     first.wait()
-    watches = _watch_threads()
+    watches = _watch_threads(namespace)
     pods.subscribe(namespace, "app=web", second)
     second.wait()
-    assert _watch_threads() == watches
+    assert _watch_threads(namespace) == watches == 1
     make(kube, namespace, "a")
     first.wait("a")
     second.wait("a")
@@ -188,5 +188,6 @@ def test_a_missing_right_is_told_and_ends_the_watch(powerless: str, namespace: s
     assert f'cannot list resource "pods" in API group "" in the namespace "{namespace}"' in message
 
 
-def _watch_threads() -> int:
-    return sum(t.name.startswith("watch ") for t in threading.enumerate())
+def _watch_threads(namespace: str) -> int:
+    """Those of this namespace alone: others' come and go."""
+    return sum(t.name == f"watch {PODS.path(namespace)}" for t in threading.enumerate())

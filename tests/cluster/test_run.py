@@ -94,13 +94,14 @@ def test_a_manifest_that_kubernetes_refuses_ends_with_12(project: Project) -> No
 
 @pytest.mark.parametrize(("container", "said"), [
     ({"image": "no-such-image:1", "imagePullPolicy": "Never"}, ["no-such-image:1"]),
-    ({"command": ["sh", "-c", "echo my last words; exit 3"]}, ["my last words", "3"]),
+    # without a probe it is taken for ready, where the kubelet happens to look before it ends
+    ({"command": ["sh", "-c", "echo my last words; exit 3"], "readinessProbe": {"exec": {"command": ["false"]}}}, ["my last words", "3"]),
     ({"envFrom": [{"configMapRef": {"name": "settings"}}]}, ["settings"]),
     ({"readinessProbe": {"periodSeconds": 1, "exec": {"command": ["sh", "-c", "echo not yet; exit 1"]}}}, ["not yet"]),
 ], ids=["no image", "crash", "no config map", "probe"])
 def test_a_rollout_that_fails_ends_with_13_and_says_why(project: Project, container: dict[str, Any], said: list[str]) -> None:
     project.write("k8s/other.yaml", other(**container))
-    project.edit("devloop.yaml", "manifests:", "rolloutTimeout: 10s\n  manifests:")
+    project.edit("devloop.yaml", "manifests:", "rolloutTimeout: 30s\n  manifests:")      # the pod's start is in it
     project.edit("k8s/deployment.yaml", "  selector:", "  replicas: 0\n  selector:")      # on a busy machine it might be late, too
     failure = project.run("run").ended(13).one("failure")
     assert all(part in str(failure) for part in ["deployment/other", *said]), failure

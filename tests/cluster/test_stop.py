@@ -113,6 +113,7 @@ def test_a_terminal_is_left_as_it_was_found(project: Project, kube: Kube) -> Non
         terminal.press("\x03")
         assert terminal.process.wait(SECONDS) == 130
         assert terminal.modes_now() == terminal.modes
+        terminal.closed()                    # all that it wrote is read then
         if "\x1b[?25l" in terminal.raw:      # a hidden cursor is shown again
             assert terminal.raw.rindex("\x1b[?25h") > terminal.raw.rindex("\x1b[?25l")
     eventually(lambda: project.left(kube) == [])

@@ -136,13 +136,20 @@ def test_a_registry_that_was_restarted_empty_meanwhile_gets_everything(tmp_path,
     restarted = threading.Event()
 
     class Restarting(Route):
+        restarting = threading.Lock()
+
         def passing(self, data: bytes, sink: object) -> None:
             super().passing(data, sink)        # type: ignore[arg-type]
-            if self.sent > 15_000_000 and not restarted.is_set():
-                restarted.set()
-                first.__exit__(None, None, None)
-                second.__enter__()
-                self.cut()
+            with self.restarting:
+                if self.sent > 15_000_000 and not restarted.is_set():
+                    restarted.set()
+                    first.__exit__(None, None, None)
+                    second.__enter__()
+                    self.cut()
+
+        def connected(self) -> socket.socket:
+            with self.restarting:      # who comes back meanwhile waits: the second one may take a while to listen
+                return super().connected()
 
     first, second = registry(tmp_path / "first", address), registry(tmp_path / "second", address)
     first.__enter__()

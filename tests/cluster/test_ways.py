@@ -4,6 +4,7 @@ the tools are stand-ins."""
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from pathlib import Path
 
 import docker
@@ -27,7 +28,10 @@ def home(tmp_path: Path) -> Path:
 
 def listens_on(pid: int) -> set[int]:
     """The local ports on which this process listens."""
-    sockets = {os.readlink(fd) for fd in Path(f"/proc/{pid}/fd").iterdir() if fd.is_symlink()}
+    sockets = set()
+    for fd in Path(f"/proc/{pid}/fd").iterdir():
+        with suppress(FileNotFoundError):      # it was closed meanwhile
+            sockets.add(os.readlink(fd))
     lines = [line.split() for table in ("tcp", "tcp6") for line in Path(f"/proc/{pid}/net/{table}").read_text().splitlines()[1:]]
     return {int(line[1].rpartition(":")[2], 16) for line in lines if line[3] == "0A" and f"socket:[{line[9]}]" in sockets}
 

@@ -57,19 +57,20 @@ def create(kube: Kube, namespace: str, obj: Object) -> ObjectRef:
 
 
 def await_service_account(kube: Kube, namespace: str) -> None:
-    """Before Kubernetes 1.24 pods are refused until the default service account has its token."""
-    tokens = int(kube.get("/version")["minor"].rstrip("+")) < 24
+    """Pods are refused until the default service account is there, before Kubernetes 1.24 until it has its token, too, and until what
+    checks pods in the API server has heard of both, which is a moment later: so a pod is what is asked for."""
+    path, probe = f"/api/v1/namespaces/{namespace}/pods", {"metadata": {"name": "probe"}, "spec": {"containers": [container()]}}
 
-    def complete() -> bool:
+    def admitted() -> bool:
         try:
-            account = kube.get(f"/api/v1/namespaces/{namespace}/serviceaccounts/default")
+            kube.request("POST", path, query={"dryRun": "All"}, body=probe)
         except ApiError as error:
-            if error.status != 404:
+            if error.status != 403 and error.reason != "ServerTimeout":
                 raise
             return False
-        return bool(account.get("secrets")) or not tokens
+        return True
 
-    eventually(complete, 60)      # the controller-manager makes it
+    eventually(admitted, 60)      # the controller-manager makes it
 
 
 def change(kube: Kube, ref: ObjectRef, spec: Json) -> None:

@@ -91,7 +91,7 @@ class Project:
 def values(target: Target, directory: Path, image: str) -> dict[str, Any]:
     """What stands for ``@NAME@`` in the cases."""
     return {"NAMESPACE": target.namespace, "IMAGE": image, "DIRECTORY": directory,
-            "HOST_PORT": free_port(), "HOST_PORT_2": free_port(), "NODE_PORT": free_node_port()}
+            "HOST_PORT": free_port_of(20000, 4000), "HOST_PORT_2": free_port_of(24000, 4000), "NODE_PORT": free_port_of(30000, 2768)}
 
 
 def free_port() -> int:
@@ -99,10 +99,11 @@ def free_port() -> int:
         return int(free.getsockname()[1])
 
 
-def free_node_port() -> int:
-    """One of the range that NodePorts are from by default; a process has it open where a cluster on this machine has given it away."""
+def free_port_of(first: int, count: int) -> int:
+    """One that stays free until a pod wants it: below those that this machine's own connections get. From 30000 to 32767 are NodePorts; a
+    process has one open where a cluster on this machine has given it away."""
     while True:
-        port = 30000 + secrets.randbelow(2768)
+        port = first + secrets.randbelow(count)
         try:
             socket.create_server(("", port)).close()
         except OSError:

@@ -99,7 +99,7 @@ def together(request: pytest.FixtureRequest, target: Target, tmp_path_factory: p
         yield Together(project, cases, session, directory, [])
         if session.process.poll() is None:
             session.interrupt()
-            session.process.wait(60)
+            session.process.wait(PATIENCE)
     with closing(docker.APIClient(base_url=os.environ.get("DOCKER_HOST"), version="auto")) as api:
         for built in api.images(f"{image}*"):
             api.remove_image(built["Id"], force=True)
@@ -143,7 +143,7 @@ def test_nothing_more_was_written_and_all_of_it_ends_with_the_session(changed: T
     for case in changed.cases.values():
         changed.seen.logs(case.statement.get("logs", {}) | case.then.get("logs", {}), wait=False)
     changed.session.interrupt()
-    assert changed.session.ended(60) == 130
+    assert changed.session.ended() == 130
     assert not changed.session.all("failure")
 
 
@@ -211,5 +211,5 @@ def test_what_is_claimed_outlives_its_pods(claimed: Project) -> None:
             seen.logs({"plain/main": [f"run {run}"]} | {f"stateful-{n}/main": [" ".join([f"stateful-{n}"] * run)] for n in range(2)})
             session.live(1)
             session.interrupt()
-            assert session.ended(60) == 130
+            assert session.ended() == 130
         claimed.run("delete").ended(0)

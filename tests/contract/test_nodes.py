@@ -6,7 +6,6 @@ import hashlib
 import io
 import json
 import os
-import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -14,6 +13,7 @@ from functools import partial
 import docker
 import pytest
 from cluster.registries import Build
+from project import eventually
 from standins.nodes import Nodes
 
 from devloop.cancel import Cancel
@@ -196,14 +196,10 @@ def test_a_node_that_stops_meanwhile_is_told(make_nodes: Make, engine: DockerEng
 def test_cancelling_ends_a_load_at_once(make_nodes: Make, engine: DockerEngine, kube: Kube, image: BuiltImage) -> None:
     nodes = make_nodes("kind", 2)
     nodes.break_(nodes.names[1], "touch /begun; exec sleep 1000")
-    cancel, begun = Cancel(), threading.Event()
+    cancel = Cancel()
     with ThreadPoolExecutor(1) as pool:
         running = pool.submit(route("kind", engine, kube, nodes).publish, image, print, cancel)
-        for _ in range(400):
-            if nodes.run(nodes.names[1], "test", "-e", "/begun")[0] == 0:
-                begun.set()
-                break
-        assert begun.is_set()
+        eventually(lambda: nodes.run(nodes.names[1], "test", "-e", "/begun")[0] == 0)
         cancel.cancel("a newer save")
         with pytest.raises(Cancelled, match="a newer save"):
             running.result(10)

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import docker
 import pytest
+from harness import PATIENCE
 
 HERE = Path(__file__).parent
 IMAGE = "devloop-test-node:1"
@@ -40,7 +41,7 @@ class Nodes:
             self._await(name)
 
     def _await(self, name: str) -> None:
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + PATIENCE
         while self.run(name, "test", "-S", "/run/containerd/containerd.sock")[0] or self.run(name, "/usr/bin/ctr", "version")[0]:
             assert time.monotonic() < deadline, self._api.logs(name).decode()
             time.sleep(0.05)

@@ -41,6 +41,7 @@ class Watched:
 @pytest.fixture
 def watched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Watched]:
     monkeypatch.setattr(watch, "QUIET", 0.3)      # a busy machine may take long from one step of a save to the next
+    monkeypatch.setattr(watch, "LONGEST", 60)     # and from the first of many files to the last
     (tmp_path / "f").write_text("old")
     (tmp_path / "sub").mkdir()
     (tmp_path / "node_modules").mkdir()

@@ -23,16 +23,18 @@ PATH = "/api/v1/pods"
 
 class Script:
     """Answers lists and watches in the order given. A watch is a list of lines to send; `asked`: the versions asked for
-    (empty: a list)."""
+    (empty: a list). `watched`: one of them was a watch; `waiting`: there is no answer left."""
 
     def __init__(self, *answers: Any) -> None:
         self.answers = list(answers)
         self.asked: list[str] = []
-        self.waiting = threading.Event()
+        self.watched, self.waiting = threading.Event(), threading.Event()
 
     def answer(self, handler: BaseHTTPRequestHandler) -> None:
         query = parse_qs(urlsplit(handler.path).query)
         self.asked.append(query.get("resourceVersion", [""])[0])
+        if self.asked[-1]:
+            self.watched.set()
         if not self.answers:
             self.waiting.set()
             handler.connection.recv(1)   # until the client goes away
@@ -152,11 +154,12 @@ def test_a_server_that_ends_every_watch_is_not_asked_without_pause(tmp_path: Pat
     script = Script(listed("5"), [], [], [])
     with server(tmp_path, script) as kube:
         cancel = Cancel()
-        timer = threading.Timer(0.5, cancel.cancel)
-        timer.start()
+        # counted from the first watch on: a busy machine may take long until that is asked for
+        ender = threading.Thread(target=lambda: (script.watched.wait(20), script.waiting.wait(0.5), cancel.cancel()))
+        ender.start()
         with pytest.raises(Cancelled):
             list(kube.watch(PATH, cancel=cancel))
-        timer.join()
+        ender.join()
     assert script.asked == ["", "5"]
 
 

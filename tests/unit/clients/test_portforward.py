@@ -160,14 +160,14 @@ def test_where_our_end_would_cut_the_reply_off_it_is_told_only_to_a_silent_pod(d
     async def reply_slowly(reader: asyncio.StreamReader, write: Callable[[bytes], Awaitable[None]]) -> None:
         await reader.readexactly(100_000)
         end = asyncio.create_task(reader.read())
-        for _ in range(6):
+        for _ in range(12):      # longer than a silence
             await asyncio.wait([end], timeout=0.1)
             await write(b"late" if end.done() else b"soon")
         await end
         await write(b"end")
 
     with running(Kubelet({1: reply_slowly})) as kubelet:
-        assert dialled(kubelet, lambda dialer: said_all(dialer, POD, 1), silence=0.4) == b"soon" * 6 + b"end"
+        assert dialled(kubelet, lambda dialer: said_all(dialer, POD, 1), silence=1) == b"soon" * 12 + b"end"
 
 
 @pytest.mark.parametrize("way", ["tunnel", "channels"])

@@ -46,7 +46,7 @@ BROKEN = [
     ("a: x\x07\n", "1:5: the character U+0007 is not allowed in YAML"),
     ("a: 1\n---\nb: 1\n",
      "2:1: a second document begins here; devloop.yaml is one document: remove the '---', and use profiles for variants"),
-    ("a: " + "[" * 60_000, "1:54: nested more than 50 levels deep"),
+    ("a: " + "[" * 900, "1:54: nested more than 50 levels deep"),
     ("- " * 60_000, "1:103: nested more than 50 levels deep"),
     ("é: 'ü' x\n", "1:8: something follows a value that has ended; quote the whole value (in single quotes, ' is written '')"),
 ]
@@ -105,3 +105,10 @@ def test_an_anchor_may_be_used_again_for_another_value():
 
     assert problems == []
     assert [root.get(key).text for key in "abcd"] == ["1", "1", "2", "2"]
+
+
+@pytest.mark.parametrize("loader", [yaml.CSafeLoader, yaml.SafeLoader])
+def test_what_is_too_deep_for_the_parser_itself_is_told_as_that(loader):
+    with pytest.raises(Unreadable) as caught:
+        parse(Source("f", "a: " + "[" * 60_000), {}, loader)
+    assert str(caught.value.problem).endswith(": nested more than 50 levels deep")      # the place is the parser's

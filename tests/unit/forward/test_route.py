@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from devloop.clients.duplex import NotConnected, PodRef
+from devloop.forward import route
 from devloop.forward.route import Route, State
 from devloop.forward.target import Candidate
 
@@ -42,6 +43,13 @@ async def idle(task: asyncio.Task[Any]) -> bool:
     return not task.done()
 
 
+@pytest.fixture
+def no_second_try(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A pod that refused is not due again while the test goes on, however slow the machine is."""
+    monkeypatch.setattr(route, "FIRST_RETRY", 60)
+    monkeypatch.setattr(route, "LAST_RETRY", 60)
+
+
 def test_the_first_connection_scouts_a_new_pod_and_the_others_wait_for_it() -> None:
     async def history(seen: Seen) -> None:
         new = candidate("new")
@@ -55,7 +63,7 @@ def test_the_first_connection_scouts_a_new_pod_and_the_others_wait_for_it() -> N
     assert run(history).states[-1] == ("ready", "new", "")
 
 
-def test_while_the_new_pod_is_scouted_the_old_one_serves() -> None:
+def test_while_the_new_pod_is_scouted_the_old_one_serves(no_second_try: None) -> None:
     async def history(seen: Seen) -> None:
         old, new = candidate("old", ready=True), candidate("new")
         seen.route.update([old], "")
@@ -81,7 +89,7 @@ def test_a_pod_that_refuses_is_tried_again_soon() -> None:
     assert run(history).states == [("waiting", "new", "pod new does not accept connections on port 8080 yet")]
 
 
-def test_becoming_ready_or_restarting_is_a_reason_to_try_at_once() -> None:
+def test_becoming_ready_or_restarting_is_a_reason_to_try_at_once(no_second_try: None) -> None:
     async def history(seen: Seen) -> None:
         seen.route.update([candidate("new")], "")
         seen.route.failed(await seen.route.choose(set()), REFUSED)

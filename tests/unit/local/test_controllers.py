@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from devloop.errors import ApiError
-from devloop.local.kinds import CLAIMS, CRON_JOBS, DAEMON_SETS, DEPLOYMENTS, EVENTS, JOBS, REPLICA_SETS, STATEFUL_SETS
+from devloop.local.defaults import defaulted
+from devloop.local.kinds import CLAIMS, DAEMON_SETS, DEPLOYMENTS, EVENTS, JOBS, REPLICA_SETS, STATEFUL_SETS
 from devloop.local.kube import LocalKube
 from devloop.local.store import Store
 from devloop.model import Object
@@ -396,12 +397,15 @@ def cron_job(**spec: Any) -> Object:
     return thing("CronJob", "often", "batch/v1", spec={"schedule": "* * * * *", "jobTemplate": {"spec": job()["spec"]}, **spec})
 
 
-def overdue(world: World, **spec: Any) -> None:
-    """A CronJob that should have run a minute ago."""
-    made = apply(world.kube, cron_job(suspend=True, **spec))
-    moment = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() - 61))
-    world.store.set_status(CRON_JOBS, "default", made["metadata"]["name"], {"lastScheduleTime": moment})
+def overdue(world: World, **spec: Any) -> str:
+    """A CronJob that should have run within the last minute, and is not to run again today. Returns when it ran before that."""
+    present = time.time()
+    due, before = time.gmtime(present // 60 * 60), time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(present - 61))
+    spec["schedule"] = f"{due.tm_min} {due.tm_hour} * * *"
+    # made with its status: the controller looks at it from now on, and says what it has seen
+    world.store.create({**defaulted(cron_job(suspend=True, **spec)), "status": {"lastScheduleTime": before}})
     apply(world.kube, cron_job(suspend=False, **spec))
+    return before
 
 
 def test_a_cron_job_makes_a_job_when_its_time_has_come(world: World) -> None:
@@ -417,8 +421,8 @@ def test_a_cron_job_makes_a_job_when_its_time_has_come(world: World) -> None:
 
 
 def test_a_cron_job_that_is_too_late_waits_for_its_next_time(world: World) -> None:
-    overdue(world, startingDeadlineSeconds=0)
-    world.node.until(lambda: world.live(cron_job())["status"]["lastScheduleTime"])
+    before = overdue(world, startingDeadlineSeconds=0)
+    world.node.until(lambda: world.live(cron_job())["status"]["lastScheduleTime"] != before)
     assert not world.store.list(JOBS)
 
 
@@ -467,9 +471,10 @@ def test_nothing_moves_when_nothing_happens(world: World) -> None:
         apply(world.kube, {**obj, "metadata": {**obj["metadata"], "name": kind.lower()}})
     apply(world.kube, job())
     world.node.until(lambda: len(world.pods()) == 4 and all(map(ready, world.pods())))
+    kinds = (DEPLOYMENTS, STATEFUL_SETS, DAEMON_SETS, JOBS)
+    world.node.until(lambda: all(world.store.list(kind)[0].get("status") for kind in kinds))
     settled, since = world.store.version, time.monotonic()
     while time.monotonic() - since < 0.5:
         if world.store.version != settled:
             settled, since = world.store.version, time.monotonic()
         time.sleep(0.01)
-    assert {kind.plural for kind in (DEPLOYMENTS, STATEFUL_SETS, DAEMON_SETS, JOBS) if not world.store.list(kind)[0].get("status")} == set()

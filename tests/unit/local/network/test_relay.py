@@ -261,14 +261,15 @@ def test_a_slow_reader_stops_the_program_and_costs_nothing(lab: Lab) -> None:
 
     sock = lab.connect(lab.program(talks))
 
-    def stuck() -> bool:
-        before = len(written)
-        time.sleep(0.1)
-        return 0 < before == len(written) < 600
-
     def worked() -> str:
         with open(f"/proc/{lab.process.pid}/stat", encoding="ascii") as stat:
             return " ".join(stat.read().split()[13:15])
+
+    def stuck() -> bool:
+        # with the relay's work: on a busy machine that may pause while there still is room
+        before = len(written), worked()
+        time.sleep(0.2)
+        return (len(written), worked()) == before and 0 < len(written) < 600
 
     eventually(stuck)
     before = worked()
@@ -363,11 +364,12 @@ def test_when_no_descriptor_is_left_connections_wait_for_one(lab: Lab) -> None:
     with ExitStack() as stack:
         clients = [stack.enter_context(socket.create_connection((LOCAL, port), 60)) for _ in range(10)]
         for client in clients:
-            client.sendall(b"x")
+            with suppress(ConnectionError):     # one may be there before its other half cannot be
+                client.sendall(b"x")
         for client in clients:
-            with suppress(ConnectionResetError), client:    # one may be there before its other half cannot be
+            with suppress(ConnectionError), client:
                 assert client.recv(1) in (b"X", b"")
-    assert ask_upper(port) == b"X"
+    eventually(lambda: ask_upper(port) == b"X")      # the relay may still hold what the last of them had
 
 
 def ask_upper(port: int) -> bytes:
