@@ -46,6 +46,7 @@ _ENGINES = (   # the surest first
            "Is the image's name right? If the image is private: docker login{registry}.", ("FROM", "COPY")),
     Advice(r"manifest unknown|manifest for .* not found|\S+:\S+: not found$", "Is there an image with this name and tag?", ("FROM",)),
     Advice(r"requires buildkit", INSTALL_BUILDX),
+    Advice(r"invalid response status|https?://.*not found", "Is the address right, and does it ask for no login?", ("ADD",)),
     Advice(r"not found|no such file|does not exist|no source files",
            "Sources are paths below {context}. Is it written as on disk, capitals included, and not excluded by the ignore file?",
            ("COPY", "ADD")),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 
 from devloop.config.problems import Problem
@@ -27,6 +28,7 @@ OURS: Mapping[str, str] = {
 }
 """The executor's flags that devloop sets, and the key that says the same; empty: they are not to be set."""
 
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _SHORT = {"c": "context", "f": "dockerfile", "d": "destination", "b": "context"}
 _PUBLISH = ("auto", "registry")
 
@@ -38,6 +40,7 @@ def check_kaniko(root: Map, artifacts: list[Map]) -> Iterator[Problem]:
         return
     kaniko = build.get("kaniko")
     yield from _arguments(kaniko)
+    yield from _environment(kaniko)
     chosen = _text(build, "builder")
     theirs = [a for a in artifacts if (_text(a, "builder") or chosen) == "kaniko"]
     for artifact in theirs:
@@ -69,6 +72,13 @@ def _arguments(kaniko: Node | None) -> Iterator[Problem]:
     if isinstance(kaniko, Map) and (secret := kaniko.get("dockerConfigSecret")) and _text(kaniko, "dockerConfigSecret") \
             and _text(kaniko, "fromDockerConfig") == "true":
         yield Problem(secret.at, secret.path, "the logins come from this secret, or from this machine (fromDockerConfig), not from both")
+
+
+def _environment(kaniko: Node | None) -> Iterator[Problem]:
+    env = kaniko.get("env") if isinstance(kaniko, Map) else None
+    for name, entry in env.entries.items() if isinstance(env, Map) else ():
+        if not _VARIABLE.fullmatch(name):      # no shell could hand it over
+            yield Problem(entry.key, entry.value.path, f"expected a variable's name, of letters, digits and '_', found '{name}'")
 
 
 def flag(text: str) -> str:

@@ -26,6 +26,8 @@ from project import eventually
 from devloop.build.builder import BuildJob
 from devloop.build.kaniko.agent import HOME, KEEPER
 from devloop.build.kaniko.builder import KanikoBuilder
+from devloop.build.kaniko.logins import OwnLogins
+from devloop.build.kaniko.pod import SLACK, WARM
 from devloop.build.kaniko.registry import Target
 from devloop.cancel import Cancel
 from devloop.clients.docker_config import DockerConfig
@@ -37,7 +39,6 @@ from devloop.errors import BuildError, Cancelled
 from devloop.events import Event, StepOutput, StepProgress
 from devloop.model import BuiltImage, ImageRef, Object
 from devloop.pods import Pods
-from devloop.publish.logins import Logins
 from devloop.publish.pushed import PushedPublisher
 from tests.cluster.cut import CuttableProxy
 from tests.cluster.kaniko import node_address, pods_registry
@@ -62,24 +63,24 @@ class Builds:
         self.events: list[Event] = []
         self._more = threading.Condition()
         self.pods = Pods(kube, self._hear)
-        logins = Logins(DockerConfig.load(environ), environ, registry)
-        self.builder = KanikoBuilder(kube, self.pods, Kaniko.model_validate(kaniko), Target(registry, logins, environ), logins,
+        logins = OwnLogins(DockerConfig.load(environ), environ, registry)
+        self.builder = KanikoBuilder(kube, self.pods, Kaniko.model_validate(kaniko), Target(registry, logins.published, environ), logins,
                                      project="test", namespace=namespace, warm=warm)
 
     def close(self) -> None:
         self.builder.close()
         self.pods.close()
 
-    def job(self, dockerfile: str, tag: str = "", **docker_options: Any) -> BuildJob:
+    def job(self, dockerfile: str, /, tag: str = "", **docker_options: Any) -> BuildJob:
         (self.path / "Dockerfile").write_text(dockerfile)
         artifact = Artifact.model_validate({"image": "acme/web", "docker": docker_options})
         context = analyse(artifact, self.path, DigestCache())
         return BuildJob(artifact, context, ImageRef("acme/web", tag or secrets.token_hex(8)), artifact.docker.build_args)
 
-    def build(self, dockerfile: str, tag: str = "", cancel: Cancel | None = None, **docker_options: Any) -> BuiltImage:
+    def build(self, dockerfile: str, /, tag: str = "", cancel: Cancel | None = None, **docker_options: Any) -> BuiltImage:
         return self.builder.build(self.job(dockerfile, tag, **docker_options), self._hear, cancel or Cancel())
 
-    def refused(self, dockerfile: str, **docker_options: Any) -> BuildError:
+    def refused(self, dockerfile: str, /, **docker_options: Any) -> BuildError:
         with pytest.raises(BuildError) as caught:
             self.build(dockerfile, **docker_options)
         return caught.value
@@ -231,6 +232,23 @@ def test_odd_names_links_and_modes_arrive(start: Start, base: str) -> None:
     assert "755 /odd/empty" in builds.lines
 
 
+@pytest.mark.parametrize(("files", "dockerfile", "expected"), [
+    ({".dockerignore": "Dockerfile\n"}, "", ".dockerignore big small"),
+    ({}, "../Elsewhere", "Dockerfile big small"),
+    ({".dockerignore": "small\n", "Dockerfile.dockerignore": "Dockerfile.dockerignore\n"}, "", ".dockerignore Dockerfile big small"),
+], ids=["ignored", "elsewhere", "its own rules"])
+def test_the_image_has_the_contexts_files_and_no_others(start: Start, base: str, files: dict[str, str], dockerfile: str,
+                                                         expected: str) -> None:
+    builds = start()
+    text = base + "COPY <<EOF /more\nmore\nEOF\nCOPY . /app\nRUN --mount=type=cache,target=/cache echo has: $(ls -A /app)\n"
+    for name, content in files.items():
+        (builds.path / name).write_text(content)
+    (builds.path / "../Elsewhere").write_text(text)
+    builds.build(text, dockerfile=dockerfile)
+
+    assert f"has: {expected}" in builds.lines
+
+
 def test_after_a_failed_build_the_warm_pod_is_as_new(start: Start, base: str) -> None:
     builds = start(warm=True)
     error = builds.refused(base + "COPY small /\nRUN echo bad > /bad; (sleep 1000 &); echo 'no luck' >&2; exit 7\n")
@@ -279,6 +297,46 @@ def test_a_pod_that_cannot_start_is_told_by_cause(start: Start, base: str, kanik
     assert cause in error.message
     assert hint in error.hint
     eventually(lambda: not builds.there())
+
+
+@pytest.mark.parametrize(("content", "cause"), [
+    ({"password": "x"}, "Secret 'mine' in namespace {} is not of type kubernetes.io/dockerconfigjson"),
+    ({".dockerconfigjson": "x{"}, "the logins that the executor was given cannot be read: "),
+], ids=["another type", "no JSON"])
+def test_a_secret_that_has_no_logins_is_told_by_cause(start: Start, base: str, kube: Kube, namespace: str, content: dict[str, str],
+                                                      cause: str) -> None:
+    kube.request("POST", f"/api/v1/namespaces/{namespace}/secrets", body={"metadata": {"name": "mine"}, "stringData": content})
+    error = start(dockerConfigSecret="mine").refused(base)
+
+    assert cause.format(namespace) in error.message
+    assert "kubectl create secret docker-registry mine" in error.hint
+
+
+def test_a_namespace_that_is_not_there_is_told_so(start: Start, base: str) -> None:
+    error = start(namespace="nowhere").refused(base)
+
+    assert error.message == "acme/web: there is no namespace 'nowhere' to build in"
+    assert error.hint == "build.kaniko.namespace names it. Make it: kubectl create namespace nowhere"
+
+
+@pytest.mark.parametrize("may_patch", [True, False])
+def test_the_rights_that_the_document_names_are_enough(start: Start, base: str, kube: Kube, namespace: str, powerless: str, may_patch: bool
+                                                       ) -> None:
+    text = (Path(__file__).parents[2] / "docs" / "kaniko.md").read_text()
+    role = yaml.safe_load(next(block for block in re.findall(r"```yaml\n(.*?)```", text, re.DOTALL) if "kind: Role" in block))
+    for rule in role["rules"] if not may_patch else ():
+        rule["verbs"] = [verb for verb in rule["verbs"] if verb != "patch"]
+    rbac = f"/apis/rbac.authorization.k8s.io/v1/namespaces/{namespace}"
+    kube.request("POST", f"{rbac}/roles", body=role)
+    kube.request("POST", f"{rbac}/rolebindings", body={
+        "metadata": {"name": "builds"}, "subjects": [{"kind": "ServiceAccount", "name": "default", "namespace": namespace}],
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": role["metadata"]["name"]}})
+    with closing(Kube(kubeconfig=powerless)) as limited:
+        builds = start(through=limited, warm=True, timeout="5m")
+        builds.build(base + "COPY small /\n")
+        job, = kube.get(f"/apis/batch/v1/namespaces/{namespace}/jobs")["items"]
+        assert job["spec"]["activeDeadlineSeconds"] == (WARM if may_patch else 5 * 60 + SLACK)
+        builds.close()
 
 
 def test_a_quota_is_told_by_cause(start: Start, base: str, kube: Kube, namespace: str) -> None:

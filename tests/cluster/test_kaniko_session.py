@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import json
-import os
-import subprocess
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -17,6 +15,7 @@ from project import Project, eventually
 
 from devloop.clients.kube import Kube
 from devloop.model import ImageRef
+from tests.cluster.gitserver import commit, served
 from tests.cluster.kaniko import BASE, node_address, put
 from tests.cluster.registries import free_address, registry
 
@@ -142,6 +141,43 @@ def test_nothing_is_left_of_a_build_whose_devloop_was_killed(built_there: Projec
     eventually(lambda: not jobs(kube, project.namespace), timeout=150)
 
 
+def test_nothing_is_left_of_a_pod_that_never_ran(built_there: Project, kube: Kube) -> None:
+    project = built_there
+    project.edit("devloop.yaml", "timeout: 2m", "timeout: 20s, nodeSelector: {pool: none}")
+    with project.start("dev", "-p", "kaniko") as session:
+        eventually(lambda: jobs(kube, project.namespace, PODS))
+        session.kill()
+    assert jobs(kube, project.namespace, JOBS)
+    eventually(lambda: not jobs(kube, project.namespace), timeout=150)
+
+
+def test_artifacts_build_at_once_in_pods_of_their_own(built_there: Project, kube: Kube, docker_api: docker.APIClient) -> None:
+    project = built_there
+    project.edit("devloop.yaml", "builder: kaniko,", "builder: kaniko, concurrency: 2,")
+    project.edit("devloop.yaml", "      context: web\n", f"      context: web\n    - image: other-{project.image}\n      context: web\n"
+                 "      docker: {buildArgs: {WHO: other}}\n")
+    seen: list[list[str]] = []
+    both = threading.Barrier(2, action=lambda: seen.append(jobs(kube, project.namespace, PODS)))
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            both.wait(120)      # for the other build's RUN
+            self.send_response(204)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer((node_address(docker_api), 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever, name="both", daemon=True)
+        thread.start()
+        project.add("web/Dockerfile", f"ARG WHO\nRUN wget -q -O- http://{server.server_address[0]}:{server.server_port}/$WHO\n")
+        project.run("build", "-p", "kaniko", timeout=240).ended(0)
+        server.shutdown()
+        thread.join()
+    assert [len(pods) for pods in seen] == [2]
+
+
 def test_doctor_looks_at_what_builds_in_the_cluster_take(built_there: Project, powerless: str) -> None:
     project = built_there
     checked = {event["name"]: event for event in project.run("doctor", "-p", "kaniko", timeout=180).ended(0).all("checked")}
@@ -163,63 +199,31 @@ def test_doctor_looks_at_what_builds_in_the_cluster_take(built_there: Project, p
 # --- a context from Git
 
 
-@contextmanager
-def served(root: Path, address: str) -> Iterator[int]:
-    """Git repositories below `root`, over HTTP, at this port."""
-    class Handler(BaseHTTPRequestHandler):
-        def answer(self) -> None:
-            path, _, query = self.path.partition("?")
-            body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-            environ = {"PATH": os.environ["PATH"], "GIT_PROJECT_ROOT": str(root), "GIT_HTTP_EXPORT_ALL": "1", "PATH_INFO": path,
-                       "QUERY_STRING": query, "REQUEST_METHOD": self.command, "CONTENT_TYPE": self.headers.get("Content-Type") or "",
-                       "HTTP_CONTENT_ENCODING": self.headers.get("Content-Encoding") or "", "CONTENT_LENGTH": str(len(body))}
-            done = subprocess.run(["git", "http-backend"], input=body, env=environ, capture_output=True, check=True)
-            head, _, content = done.stdout.partition(b"\r\n\r\n")
-            headers = dict(line.split(": ", 1) for line in head.decode().split("\r\n"))
-            self.send_response(int(headers.pop("Status", "200").split()[0]))
-            for name, value in headers.items():
-                self.send_header(name, value)
-            self.send_header("Content-Length", str(len(content)))
-            self.end_headers()
-            self.wfile.write(content)
-
-        do_GET = do_POST = answer
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    with ThreadingHTTPServer((address, 0), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever, name="git", daemon=True)
-        thread.start()
-        yield server.server_port
-        server.shutdown()
-        thread.join()
-
-
 def test_a_context_from_git_is_cloned_in_the_cluster(built_there: Project, docker_api: docker.APIClient, tmp_path: Path) -> None:
-    project, origin = built_there, tmp_path / "origin"
-    git = ["git", "-C", str(origin), "-c", "user.name=t", "-c", "user.email=t@example"]
-    subprocess.run(["git", "init", "-q", "-b", "main", origin], check=True)
+    project, origin, docker_config = built_there, tmp_path / "origin", tmp_path / "docker"
+    docker_config.mkdir()
+    (docker_config / "config.json").write_text(json.dumps({"auths": {"base.example": {"auth": base64.b64encode(b"me:x").decode()}}}))
+    project.devloop.environ["DOCKER_CONFIG"] = str(docker_config)
+    first_line = (project.path / "web/Dockerfile").read_text().partition("\n")[0]
+    dockerfile = first_line + "\nCOPY note /note\nRUN cat /note; grep -o base.example /kaniko/.docker/config.json\n"
 
-    def commit(text: str) -> str:
-        (origin / "web").mkdir(exist_ok=True)
-        (origin / "web" / "Dockerfile").write_text((project.path / "web/Dockerfile").read_text().partition("\n")[0] +
-                                                   f"\nCOPY note /note\nRUN echo {text}; cat /note\n")
-        (origin / "web" / "note").write_text(f"note {text}\n")
-        subprocess.run([*git, "add", "."], check=True)
-        subprocess.run([*git, "commit", "-q", "-m", text], check=True)
-        return subprocess.run([*git, "rev-parse", "HEAD"], check=True, capture_output=True, text=True).stdout.strip()
+    def noted(web: str) -> None:
+        commit(origin, {f"app/{name}/{file}": text for name, note in (("web", web), ("other", "of another"))
+                        for file, text in (("Dockerfile", dockerfile), ("note", f"note {note}\n"))})
 
-    commit("one")
-    address = node_address(docker_api)
-    with served(tmp_path, address) as port:
-        url = f"http://{address}:{port}/origin/.git"
-        project.edit("devloop.yaml", "timeout: 2m", f"timeout: 2m, context: {{git: {{url: '{url}', ref: main, subPath: web}}}}")
+    noted("one")
+    (project.path / "other").mkdir()
+    project.edit("devloop.yaml", "      context: web\n", f"      context: web\n    - image: other-{project.image}\n      context: other\n")
+    with served(tmp_path, node_address(docker_api)) as address:
+        git = f"{{git: {{url: 'http://{address}/origin', ref: main, subPath: app}}}}"
+        project.edit("devloop.yaml", "timeout: 2m", f"timeout: 2m, fromDockerConfig: true, context: {git}")
         first = project.run("build", "-p", "kaniko", timeout=180).ended(0)
         again = project.run("build", "-p", "kaniko", timeout=180).ended(0)
-        commit("two")
+        noted("two")
         second = project.run("build", "-p", "kaniko", timeout=180).ended(0)
-    assert first.all("stepOutput", line="note one")
+    notes = {event["line"]: event["subject"] for event in first.all("stepOutput", line=lambda line: line.startswith("note "))}
+    assert notes == {"note one": project.image, "note of another": f"other-{project.image}"}
+    assert len(first.all("stepOutput", line="base.example")) == 2      # what the Dockerfile starts from is not known: all logins are there
     assert not first.all("stepOutput", line=lambda line: line.startswith("context: "))
-    assert again.one("stepFinished", step="build")["cached"]
+    assert [event["cached"] for event in again.all("stepFinished", step="build")] == [True, True]
     assert second.all("stepOutput", line="note two")

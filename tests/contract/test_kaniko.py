@@ -12,9 +12,12 @@ import re
 import secrets
 import subprocess
 import tarfile
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -222,6 +225,32 @@ def test_what_run_prints_is_between_the_lines_and_its_exit_code_is_the_executors
 def test_a_failure_of_an_instruction(executor: Executor, dockerfile: str, code: int, last: str) -> None:
     done = executor.run(dockerfile)
     assert (done.code, done.last) == (code, f"error building image: error building stage: {last}")
+
+
+@pytest.fixture
+def web(docker_api: docker.APIClient, tmp_path: Path) -> Iterator[str]:
+    """The address of a server that has a ``file``."""
+    (tmp_path / "web").mkdir()
+    (tmp_path / "web" / "file").write_text("from afar\n")
+    os.utime(tmp_path / "web" / "file", (1_600_000_000, 1_600_000_000))
+    with ThreadingHTTPServer((node_address(docker_api), 0), partial(SimpleHTTPRequestHandler, directory=tmp_path / "web")) as server:
+        thread = threading.Thread(target=server.serve_forever, name="web", daemon=True)
+        thread.start()
+        yield f"http://{server.server_address[0]}:{server.server_port}"
+        server.shutdown()
+        thread.join()
+
+
+def test_add_fetches_what_is_on_the_web(executor: Executor, web: str) -> None:
+    done = executor.run(f"FROM BASE\nADD {web}/file one /there/\nADD --chown=5:6 --chmod=644 {web}/file?v=1 /named\n"
+                        "RUN stat -c '%a %u %g %Y %n' /there/file /named && cat /named /there/one\n")
+    assert done.code == 0, done.err
+    assert done.out == "600 0 0 1600000000 /there/file\n644 5 6 1600000000 /named\nfrom afar\n1\n"
+    assert f"Adding remote URL {web}/file to /there/file" in done.said
+    failed = executor.run(f"FROM BASE\nADD {web}/none /\n")
+    assert failed.code == 1
+    assert failed.last == ("error building image: error building stage: failed to execute command: downloading remote source file: "
+                           "invalid response status 404")
 
 
 @pytest.mark.parametrize(("dockerfile", "last"), [

@@ -24,6 +24,7 @@ from __future__ import annotations
 
 HOME = "/kaniko/devloop"
 CONTEXT = f"{HOME}/context"
+DOCKERFILE = f"{HOME}/in/Dockerfile"      # beside the context: COPY sees it only where it is one of the context's files, too
 BUSYBOX = f"{HOME}/busybox"
 KEEPER = f"{HOME}/keeper"
 AGENT = f"{HOME}/agent"
@@ -138,6 +139,8 @@ clean() {{
 kill -9 -1 2>/dev/null
 until [ -e ready ]; do sleep 0.05; done
 rm -rf in/*
+# ignore files have been obeyed when files were chosen: this empty one, being the Dockerfile's own, is all that the executor finds
+: > in/Dockerfile.dockerignore
 tell hello $(tree)
 # what takes long is done beside it: the next beat must be heard
 while read -r -t {PATIENCE} word first second; do

@@ -6,8 +6,8 @@ import shlex
 from collections.abc import Iterator, Mapping
 
 from devloop.build.builder import BuildJob
-from devloop.build.kaniko.agent import CERTIFICATES, CONTEXT, DIGEST, LOGINS
-from devloop.build.kaniko.git import fragment
+from devloop.build.kaniko.agent import CERTIFICATES, CONTEXT, DIGEST, DOCKERFILE, LOGINS
+from devloop.build.kaniko.git import directory, fragment
 from devloop.config.kaniko import flag
 from devloop.config.models import GitContext, Kaniko
 from devloop.model import ImageRef
@@ -32,12 +32,12 @@ def arguments(job: BuildJob, kaniko: Kaniko, target: ImageRef, *, insecure: bool
 def _context(job: BuildJob, kaniko: Kaniko) -> Iterator[str]:
     if not isinstance(kaniko.context, GitContext):
         yield f"--context=dir://{CONTEXT}"
-        yield f"--dockerfile={CONTEXT}/{job.context.dockerfile_name}"      # a relative one would be looked for in the root directory first
+        yield f"--dockerfile={DOCKERFILE}"
         return
     git = kaniko.context.git
     yield f"--context=git://{git.url.partition('://')[2]}#{fragment(job.context)}"
-    if git.sub_path:
-        yield f"--context-sub-path={git.sub_path}"
+    if path := directory(job.artifact, git):
+        yield f"--context-sub-path={path}"
     yield f"--dockerfile={job.context.dockerfile_name}"
 
 

@@ -12,7 +12,8 @@ from devloop.build.builder import BuildJob
 from devloop.build.kaniko.arguments import arguments, cache_repository, order
 from devloop.build.kaniko.diagnosis import executor_failure, late, never_started, pod_failure
 from devloop.build.kaniko.link import LinkLost
-from devloop.build.kaniko.logins import docker_config
+from devloop.build.kaniko.logins import OwnLogins, docker_config
+from devloop.build.kaniko.pod import WARM
 from devloop.build.kaniko.pod import job as job_object
 from devloop.build.kaniko.registry import Target
 from devloop.build.kaniko.talk import Listener
@@ -27,7 +28,6 @@ from devloop.errors import ApiError, BuildError, Cancelled, UnreachableError
 from devloop.events import Emit, StepOutput, StepProgress
 from devloop.model import BuiltImage, ImageRef
 from devloop.pods import Pods
-from devloop.publish.logins import Logins
 from devloop.publish.meter import size
 
 ATTEMPTS = 4       # a pod that is deleted, or a connection that breaks, so many times in one build is nobody's bad luck any more
@@ -36,7 +36,7 @@ ATTEMPTS = 4       # a pod that is deleted, or a connection that breaks, so many
 class KanikoBuilder:
     """A `Builder` that pushes what it builds. `close` it: its pods go then."""
 
-    def __init__(self, kube: Kube, pods: Pods, kaniko: Kaniko, target: Target, logins: Logins, *, project: str, namespace: str,
+    def __init__(self, kube: Kube, pods: Pods, kaniko: Kaniko, target: Target, logins: OwnLogins, *, project: str, namespace: str,
                  warm: bool) -> None:
         """`namespace`: the one deployed to, where ``build.kaniko`` names none. `warm`: pods are kept for the next build."""
         self._kube, self._kaniko, self._target, self._logins = kube, kaniko, target, logins
@@ -162,9 +162,12 @@ class KanikoBuilder:
         if not self._kaniko.from_docker_config:
             return b""
         cache = cache_repository(self._kaniko, target)
-        hosts = [target.registry, *(ref.registry for ref in base_images(job.context.instructions, job.build_args)),
-                 *([ImageRef(cache).registry] if cache else [])]
-        return docker_config(hosts, self._logins.of, target.registry, emit, cancel)
+        if isinstance(self._kaniko.context, GitContext):      # the Dockerfile is not known here, nor are its base images
+            pulled = self._logins.hosts
+        else:
+            pulled = [ref.registry for ref in base_images(job.context.instructions, job.build_args)]
+        hosts = [target.registry, *pulled, *([ImageRef(cache).registry] if cache else [])]
+        return docker_config(hosts, self._logins.of(target.registry), target.registry, emit, cancel)
 
     def _refused(self, job: BuildJob, error: ApiError) -> BuildError:
         where = f"namespace '{self._namespace}'"
@@ -172,6 +175,11 @@ class KanikoBuilder:
             return BuildError(f"{job.artifact.image}: the cluster refuses a build pod in {where}: {error.message}",
                               hint="docs/kaniko.md has the Role that builds need; 'devloop doctor' tells what is missing of it. "
                                    "Of a quota: 'kubectl describe resourcequota'.")
+        if error.status == 404 and "namespaces" in error.message:
+            hint = f"Make it: kubectl create namespace {self._namespace}"
+            hint = (f"build.kaniko.namespace names it. {hint}" if self._kaniko.namespace else
+                    f"{hint}; or have build.kaniko.namespace name another: images are built before anything is deployed.")
+            return BuildError(f"{job.artifact.image}: there is no {where} to build in", hint=hint)
         return BuildError(f"{job.artifact.image}: the cluster refuses a build pod in {where}: {error.message}", hint=error.hint)
 
     # --- its pods
@@ -184,8 +192,8 @@ class KanikoBuilder:
             self._watching = self._watching or Watching(self._pods, self._namespace, self._session)
             worker = self._idle.pop(image, None)
             if worker is None:
-                made = job_object(self._kaniko, session=self._session, project=self._project, artifact=image, warm=self._warm)
-                worker = Worker(self._kube, self._watching, self._namespace, made)
+                made = job_object(self._kaniko, session=self._session, project=self._project, artifact=image)
+                worker = Worker(self._kube, self._watching, self._namespace, made, lasting=WARM if self._warm else 0)
                 mine.add(worker)
             self._busy.add(worker)
         return worker

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from devloop.build.builder import BuildJob
 from devloop.build.failure import FOREIGN, FULL, NO_NETWORK, Advice, failure
@@ -12,9 +12,9 @@ from devloop.build.kaniko.arguments import refused_flag
 from devloop.build.kaniko.pod import HELPER
 from devloop.clients.docker_auth import login_command
 from devloop.config.models import Kaniko
-from devloop.deploy.causes.diagnosis import Diagnosis
+from devloop.deploy.causes.diagnosis import AT_ONCE, Diagnosis, Missing
 from devloop.errors import BuildError
-from devloop.model import ImageRef
+from devloop.model import ImageRef, Object
 
 MORE_MEMORY = ("Raise build.kaniko.resources.limits.memory (and requests). Kaniko needs less with --snapshot-mode=redo or "
                "--compressed-caching=false in build.kaniko.args.")
@@ -30,6 +30,7 @@ _ADVICE = (
     Advice(NO_NETWORK, "The network did not answer. Behind a proxy: build.kaniko.env (HTTP_PROXY, HTTPS_PROXY, NO_PROXY), which RUN gets, "
                        "too.", ("RUN", "ADD")),
 )
+_OTHER_TYPE = "references non-existent secret key: "       # what the kubelet says of a Secret that is not of the type that has this key
 _EXIT = re.compile(r"waiting for process to exit: (?:exit status (\d+)|signal: (\w+))")
 _PUSH = re.compile(r"error checking push permissions|checking push permission for|error pushing image|failed to push to destination")
 _DENIED = re.compile(r"unauthorized|denied|forbidden|authentication required|insufficient_scope|\b40[13]\b|no basic auth", re.IGNORECASE)
@@ -66,6 +67,15 @@ class Talk:
     last: str
 
 
+def made_out(found: Diagnosis, job: Object) -> Diagnosis:
+    """What was found of a pod of this Job, with what only we know: a volume with a key is that of dockerConfigSecret."""
+    if found.topic != "setup" or _OTHER_TYPE not in found.message:
+        return found
+    name = next(volume["secret"]["secretName"] for volume in job["spec"]["template"]["spec"]["volumes"] if "secret" in volume)
+    return replace(found, message=f"Secret '{name}' in namespace {job['metadata']['namespace']} is not of type "
+                   "kubernetes.io/dockerconfigjson: it has no key '.dockerconfigjson'", missing=Missing("Secret", name), patience=AT_ONCE)
+
+
 def pod_failure(job: BuildJob, kaniko: Kaniko, found: Diagnosis, talk: Talk) -> BuildError:
     """Of a pod that cannot build: the cause as a rollout would tell it, and what to do in terms of build.kaniko."""
     if talk.step:
@@ -86,8 +96,7 @@ def _hint(kaniko: Kaniko, found: Diagnosis) -> str:
                     "registry of your own, and name that one.")
         case "setup" if found.missing and found.missing.kind == "Secret":
             name = found.missing.name
-            return (f"build.kaniko.dockerConfigSecret names it. Make it: kubectl create secret docker-registry {name} --docker-server=... "
-                    f"--docker-username=... --docker-password=...; or set fromDockerConfig: true instead.")
+            return f"build.kaniko.dockerConfigSecret names it. {_how_to_make(name)}; or set fromDockerConfig: true instead."
         case "setup" if found.missing and found.missing.kind == "ConfigMap":
             return (f"build.kaniko.certificates names it. Make it: kubectl create configmap {found.missing.name} --from-file=ca.crt")
         case "create" if "quota" in found.message:
@@ -122,6 +131,11 @@ def executor_failure(job: BuildJob, kaniko: Kaniko, target: ImageRef, talk: Talk
         return BuildError(f"{job.artifact.image}: Kaniko cannot get its context, {job.context.name}: {_CHAIN.sub('', said)}",
                           hint="See build.kaniko.context.git; a login goes into build.kaniko.env (GIT_USERNAME, GIT_PASSWORD, GIT_TOKEN).",
                           details=talk.tail)
+    if "parsing config file" in said or "loading config file" in said:
+        name = kaniko.docker_config_secret
+        return BuildError(f"{job.artifact.image}: the logins that the executor was given cannot be read: {_CHAIN.sub('', said)}",
+                          hint=f"The key .dockerconfigjson of the Secret '{name}' is not docker's configuration. {_how_to_make(name)}."
+                          if name else "", details=talk.tail)
     if _PUSH.search(said):
         return _unpushed(job, target, said, talk)
     if exit_code := _EXIT.search(said):
@@ -129,7 +143,13 @@ def executor_failure(job: BuildJob, kaniko: Kaniko, target: ImageRef, talk: Talk
                        step=talk.step, output=talk.tail, advice=_ADVICE)
     said = said.replace(f"{CONTEXT}/", "")
     found = failure(job, _CHAIN.sub("", said) or _silent(code), step=talk.step, output=talk.tail, advice=_ADVICE)
-    return replace_hint(found, _registry_hint(said) or found.hint)
+    from_registry = "" if "downloading remote source file: invalid" in said else _registry_hint(said)      # that is ADD's server
+    return replace_hint(found, from_registry or found.hint)
+
+
+def _how_to_make(secret: str) -> str:
+    return (f"Make it: kubectl create secret docker-registry {secret} --docker-server=... --docker-username=... "
+            "--docker-password=...")
 
 
 def _silent(code: int) -> str:

@@ -5,15 +5,32 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Callable, Iterable, Mapping
+from urllib.parse import urlsplit
 
 from devloop.cancel import Cancel
-from devloop.clients.docker_auth import Credentials, key
+from devloop.clients.docker_auth import HUB, Credentials, key
+from devloop.clients.docker_config import DockerConfig
+from devloop.config.models import Registry
 from devloop.errors import UnreachableError
 from devloop.events import Emit, Notice
 from devloop.model import Object
+from devloop.publish.logins import Logins
 
 Login = Callable[[str, Cancel], Credentials | None]
 """A registry's host (empty: Docker Hub): the login to it on this machine."""
+
+
+class OwnLogins:
+    """This machine's. `hosts`: the registries that docker has a login to, or a helper for."""
+
+    def __init__(self, docker: DockerConfig, environ: Mapping[str, str], registry: Registry) -> None:
+        self.hosts = stored(docker)
+        self.published = Logins(docker, environ, registry)
+        self._others = Logins(docker, environ, registry, from_environment=False)
+
+    def of(self, pushed: str) -> Login:
+        """The environment's login is for the registry that is pushed to, and for no other."""
+        return lambda host, cancel: (self.published if host == pushed else self._others).of(host, cancel)
 
 
 def docker_config(hosts: Iterable[str], login: Login, needed: str, emit: Emit, cancel: Cancel) -> bytes:
@@ -33,6 +50,13 @@ def docker_config(hosts: Iterable[str], login: Login, needed: str, emit: Emit, c
         if known:
             auths[key(host)] = _entry(known)
     return json.dumps({"auths": auths}).encode()
+
+
+def stored(config: DockerConfig) -> list[str]:
+    """The hosts that docker has a login to, or a helper for; empty for Docker Hub. A store's are listed in the file, too."""
+    names = {*config.section("auths"), *config.section("credHelpers")}
+    hosts = {urlsplit(name if "://" in name else f"//{name}").netloc for name in names}
+    return sorted({"" if key(host) == HUB else host for host in hosts})
 
 
 def of_secret(secret: Object) -> list[str]:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from devloop.build.kaniko.builder import KanikoBuilder
 from devloop.build.kaniko.git import git_context
+from devloop.build.kaniko.logins import OwnLogins
 from devloop.build.kaniko.registry import Target
 from devloop.cancel import Cancel
 from devloop.clients.docker_config import DockerConfig
@@ -15,9 +16,8 @@ from devloop.config.models import Artifact, Config, GitContext, Registry
 from devloop.context import BuildContext
 from devloop.errors import ApiError
 from devloop.pods import Pods
-from devloop.publish.addon import NAMESPACE, SERVICE
+from devloop.publish.addonparts import NAMESPACE, SERVICE
 from devloop.publish.announced import announced
-from devloop.publish.logins import Logins
 from devloop.publish.names import ADDON
 from devloop.publish.pushed import PushedPublisher
 
@@ -53,8 +53,8 @@ def kaniko_builder(config: Config, kube: Kube, pods: Pods, *, kind: str, environ
                    warm: bool) -> tuple[KanikoBuilder, PushedPublisher]:
     """The builder, to be closed, and the publisher of what it builds. `namespace`: the one deployed to; `warm`: in dev."""
     registry, where = registry_for(config, kube, kind)
-    logins = Logins(DockerConfig.load(environ), environ, registry)
-    builder = KanikoBuilder(kube, pods, config.build.kaniko, Target(registry, logins, environ), logins, project=config.name,
+    logins = OwnLogins(DockerConfig.load(environ), environ, registry)
+    builder = KanikoBuilder(kube, pods, config.build.kaniko, Target(registry, logins.published, environ), logins, project=config.name,
                             namespace=namespace, warm=warm)
     return builder, PushedPublisher(registry, f"images are built in the cluster by Kaniko, and pushed to {where}")
 

@@ -14,17 +14,20 @@ MANAGED_BY, BUILDER, PROJECT, ARTIFACT = ("app.kubernetes.io/managed-by", "devlo
 CONTAINER = "executor"
 HELPER = "helper"
 KEPT = 10               # seconds for which a Job that has ended is kept
-START = 600             # seconds that a pod may take to start, besides the build's own time
+SLACK = 60              # seconds that a Job has besides the build's own time, which a pod's start is a part of
 WARM = 4 * 3600         # seconds after which a warm pod ends, whatever happens; the next build gets another
 CAPABILITIES = ("CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "KILL", "MKNOD", "SETFCAP", "SETGID", "SETUID", "SYS_CHROOT")
 """What unpacking images (owners, modes, file capabilities, devices) and RUN instructions (other users, apt's sandbox) need. All of them are
 allowed by the pod security level 'baseline'."""
 
 
-def job(kaniko: Kaniko, *, session: str, project: str, artifact: str, warm: bool) -> Object:
-    """`session`: what tells one devloop from another; a label's value. `artifact`: the image's name."""
+def job(kaniko: Kaniko, *, session: str, project: str, artifact: str) -> Object:
+    """`session`: what tells one devloop from another; a label's value. `artifact`: the image's name.
+
+    Of a pod that never runs only the deadline sees to the end, so it is no longer than one build's; a warm one's is raised later.
+    """
     labels = {MANAGED_BY: "devloop", BUILDER: session, PROJECT: project, ARTIFACT: label(artifact)}
-    deadline = WARM if warm else START + int(parse_duration(kaniko.timeout))
+    deadline = int(parse_duration(kaniko.timeout)) + SLACK
     return {
         "apiVersion": "batch/v1", "kind": "Job",
         "metadata": {"generateName": f"kaniko-{label(artifact).lower()[:40]}-".replace("_", "-").replace(".", "-"), "labels": labels},

@@ -20,11 +20,12 @@ class Target:
     """The registry as the builds' pods know it. Safe from every thread; `close` it."""
 
     def __init__(self, registry: Registry, logins: Logins, environ: Mapping[str, str]) -> None:
-        self.config = registry
+        self.config, self.asking = registry, ASKING
         self._logins, self._environ = logins, environ
         self._lock = threading.Lock()
         self._clients: dict[str, RegistryClient] = {}
         self._unseen: set[str] = set()       # registries that only the cluster reaches
+        self._slow: set[str] = set()         # those whose last answer took too long
 
     def of(self, ref: ImageRef) -> ImageRef:
         """What an artifact's reference becomes there. Raises `ConfigError`."""
@@ -39,13 +40,19 @@ class Target:
         host = target.registry
         if host in self._unseen:
             return ""
+        slow = host in self._slow
         cancel = Cancel()
-        timer = threading.Timer(ASKING, cancel.cancel)
+        timer = threading.Timer(self.asking, cancel.cancel)
         timer.name, timer.daemon = f"asking-{host}", True
         timer.start()
         try:
-            return self._client(host).digest(path_of(target.repository), target.tag, cancel)
-        except (Cancelled, DevloopError):
+            digest = self._client(host).digest(path_of(target.repository), target.tag, cancel)
+            self._slow.discard(host)
+            return digest
+        except Cancelled:      # busy, or behind a firewall that says nothing: the next time tells
+            (self._unseen if slow else self._slow).add(host)
+            return ""
+        except DevloopError:
             self._unseen.add(host)
             return ""
         finally:

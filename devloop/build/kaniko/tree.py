@@ -8,7 +8,7 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
-from devloop.context import BuildContext, ContextFile
+from devloop.context import BuildContext, ContextChanged, ContextFile
 from devloop.context import tar as tars
 
 Tree = Mapping[str, ContextFile]
@@ -29,11 +29,10 @@ class Delta:
 
 
 def delta(there: Tree, context: BuildContext) -> Delta:
-    """What has to be done where `there` is, to have `context`. A file that has only another time is not sent."""
-    wanted = {file.path: file for file in (*context.files, *(file for file, _ in context.extras))}
+    """What has to be done where `there` is, to have `context`. A file that has only another time is not sent. What an Engine gets in
+    addition, as it knows no other way to a Dockerfile, is left out: `dockerfile`."""
+    wanted = {file.path: file for file in context.files}
     wanted |= {path: ContextFile(path, "dir", 0o755, 0, 0, "", "") for path in _parents(wanted) if path not in wanted}
-    digests = {file.path: hashlib.sha256(content).hexdigest() for file, content in context.extras}
-    wanted |= {path: wanted[path]._replace(digest=digest) for path, digest in digests.items()}
     same = {path for path, file in wanted.items() if path in there and _alike(there[path], file)}
     gone = [path for path, file in there.items() if path not in wanted or wanted[path].kind != file.kind]
     tree = {path: there[path] if path in same else file for path, file in wanted.items()}
@@ -57,14 +56,26 @@ def _parents(paths: Iterable[str]) -> set[str]:
 
 def archive(context: BuildContext, sent: Delta, counted: Callable[[Iterable[bytes], int], Iterator[bytes]]) -> Iterator[bytes]:
     """The files as a compressed tar, while they are read; `counted` sees them before they are compressed. Raises `ContextChanged`."""
-    named = {file.path for file in sent.files}
-    extras = [(file, content) for file, content in context.extras if file.path in named]
-    files = [file for file in sent.files if file.path not in {extra.path for extra, _ in extras}]
     packer = zlib.compressobj(1, zlib.DEFLATED, 31)      # gzip's form
-    for chunk in counted(tars.stream(os.fspath(context.root), context.name, files, extras), sent.size):
+    for chunk in counted(tars.stream(os.fspath(context.root), context.name, sent.files, ()), sent.size):
         if packed := packer.compress(chunk):
             yield packed
     yield packer.flush()
+
+
+def dockerfile(context: BuildContext) -> bytes:
+    """As it was when it was analysed. Raises `ContextChanged`."""
+    for extra, content in context.extras:
+        if extra.path == context.dockerfile_name:
+            return content
+    known = next(file for file in context.files if file.path == context.dockerfile_name)
+    try:
+        content = context.dockerfile.read_bytes()
+    except OSError:
+        content = b""
+    if hashlib.sha256(content).hexdigest() != known.digest:
+        raise ContextChanged(f"{context.name}/{known.path} changed while the build context was being read.")
+    return content
 
 
 def names(paths: Iterable[str]) -> bytes:

@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Mapping
 
+from devloop.build.kaniko.diagnosis import made_out
 from devloop.build.kaniko.pod import BUILDER
 from devloop.cancel import Cancel
 from devloop.clients.kube import WatchEvent
@@ -55,6 +56,7 @@ class Watching:
             if not found:
                 self._since = {key: moment for key, moment in self._since.items() if key[0] != name}
                 return None
+            found = made_out(found, job)
             since = self._since.setdefault((name, found.topic), time.monotonic())
         over = pod is not None and finished(pod)
         return found if over or time.monotonic() - since >= found.patience else None

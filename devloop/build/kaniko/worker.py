@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import secrets
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -10,13 +11,13 @@ from dataclasses import dataclass
 
 from devloop.build.failure import FULL
 from devloop.build.kaniko.link import Link, LinkLost
-from devloop.build.kaniko.tree import Tree, archive, delta, names, proof
+from devloop.build.kaniko.tree import Tree, archive, delta, dockerfile, names, proof
 from devloop.build.kaniko.watching import Watching
 from devloop.cancel import Cancel
-from devloop.clients.kube import Kube, Resource
+from devloop.clients.kube import MERGE_PATCH, Kube, Resource
 from devloop.context import BuildContext, ContextChanged, ContextFile
 from devloop.deploy.causes.diagnosis import Diagnosis
-from devloop.errors import ApiError, DevloopError, UnreachableError
+from devloop.errors import ApiError, Cancelled, DevloopError, UnreachableError
 from devloop.model import Object
 from devloop.pods import assigned, finished
 
@@ -71,9 +72,9 @@ class Worker:
     Whatever interrupts a conversation drops the link: the agent then ends what it does, and a new one begins by proving what is there.
     """
 
-    def __init__(self, kube: Kube, watching: Watching, namespace: str, job: Object) -> None:
-        """`job` as in `pod.job`."""
-        self._kube, self._watching, self._namespace, self._body = kube, watching, namespace, job
+    def __init__(self, kube: Kube, watching: Watching, namespace: str, job: Object, *, lasting: int) -> None:
+        """`job` as in `pod.job`. `lasting`: for how many seconds it may live once it has been spoken with; 0: no longer than it says."""
+        self._kube, self._watching, self._namespace, self._body, self._lasting = kube, watching, namespace, job, lasting
         self._job: Object | None = None
         self._link: Link | None = None
         self._tree: Tree = {}             # what its context is
@@ -104,11 +105,26 @@ class Worker:
             cancel.check()
             if pod is None or not assigned(pod) or not self._try(pod, cancel):
                 self._watching.wait(AGAIN if pod and assigned(pod) else LOOK, version, cancel)
+        self._prolong(name, cancel)
 
     def _created(self, cancel: Cancel) -> Object:
         if self._closed:
             raise PodGone("it was closed")
-        return self._kube.request("POST", JOBS.path(self._namespace), body=self._body, cancel=cancel)
+        # by a name of ours, so that it can be deleted where no answer comes
+        name = self._body["metadata"]["generateName"] + secrets.token_hex(4)
+        body = self._body | {"metadata": {**self._body["metadata"], "name": name}}
+        try:
+            return self._kube.request("POST", JOBS.path(self._namespace), body=body, cancel=cancel)
+        except (Cancelled, UnreachableError):
+            self._delete(name)
+            raise
+
+    def _prolong(self, name: str, cancel: Cancel) -> None:
+        """Its keeper sees to its end from now on. Who may not do this gets another pod the sooner."""
+        if self._lasting:
+            with suppress(ApiError, UnreachableError):
+                self._kube.request("PATCH", JOBS.path(self._namespace, name), body={"spec": {"activeDeadlineSeconds": self._lasting}},
+                                   content_type=MERGE_PATCH, cancel=cancel)
 
     def _try(self, pod: Object, cancel: Cancel) -> bool:
         """Speak with it, if it can be spoken with."""
@@ -151,6 +167,7 @@ class Worker:
                 self._applied(link.ask("empty", cancel=cancel))
             todo = delta(self._tree, context)
             before = link.sent
+            link.put("Dockerfile", [dockerfile(context)], cancel)
             if todo.gone or todo.files:
                 link.put("gone", [names(todo.gone)], cancel)
                 link.put("archive", archive(context, todo, counted), cancel)
@@ -193,9 +210,12 @@ class Worker:
         self._drop()
         job, self._job = self._job, None
         if job:
-            body = {"propagationPolicy": "Background", "gracePeriodSeconds": 0, "preconditions": {"uid": job["metadata"]["uid"]}}
-            with suppress(DevloopError):
-                self._kube.request("DELETE", JOBS.path(self._namespace, job["metadata"]["name"]), body=body, timeout=DELETE_TIMEOUT)
+            self._delete(job["metadata"]["name"])
+
+    def _delete(self, name: str) -> None:
+        body = {"propagationPolicy": "Background", "gracePeriodSeconds": 0}
+        with suppress(DevloopError):
+            self._kube.request("DELETE", JOBS.path(self._namespace, name), body=body, timeout=DELETE_TIMEOUT)
 
     def _clean(self, link: Link, cancel: Cancel) -> None:
         if not self._used:

@@ -1,4 +1,4 @@
-"""COPY and ADD: what they take from the context, or from an earlier stage, and where they put it."""
+"""COPY and ADD: what they take from the context, from an earlier stage or from the web, and where they put it."""
 
 from __future__ import annotations
 
@@ -8,13 +8,16 @@ import shutil
 import stat
 import tarfile
 from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
 from pathlib import Path
+from urllib.parse import urljoin, urlsplit
 
 from . import filesystem, log
 from .context import Excluded
 from .dockerfile import Instruction
 from .filesystem import Ignored
 from .state import State
+from .transport import Tls, TransportError, send
 from .users import owner
 
 DEPS = "/kaniko/deps"
@@ -39,11 +42,12 @@ class Copy:
         return os.path.join(DEPS, origin) if origin else str(self.context)
 
     def sources(self, state: State) -> list[str]:
-        """Their paths below `root`. Raises CopyError for one that is not there."""
-        *given, destination = [state.expand(word) for word in self._words()]
+        """Their paths below `root`, without what comes from the web. Raises CopyError for one that is not there."""
+        *words, destination = [state.expand(word) for word in self._words()]
+        given = [word for word in words if not self._remote(word)]
         if not any(set("*?[") & set(word) for word in given):
             found = [os.path.normpath(word).lstrip("/") if word != "/" else "." for word in given]
-            if len(found) > 1 and not self._is_directory(destination):
+            if len(words) > 1 and not self._is_directory(destination):
                 raise CopyError("when specifying multiple sources in a COPY command, destination must be a directory and end in '/'")
         else:
             log.info(f"Resolving srcs [{' '.join(given)}]...")
@@ -63,8 +67,9 @@ class Copy:
         self._uid, self._gid = owner(self.instruction.flag("chown") or whose)
         chmod = self.instruction.flag("chmod")
         self._mode = int(chmod, 8) if chmod else None
-        destination = state.expand(self._words()[-1])
-        written: list[str] = []
+        *words, destination = [state.expand(word) for word in self._words()]
+        written = [self._fetched(word, self._target(state, destination, os.path.basename(urlsplit(word).path)))
+                   for word in words if self._remote(word)]
         for path in sources:
             full = os.path.normpath(os.path.join(self.root, path))
             if self.instruction.name == "ADD" and os.path.isfile(full) and tarfile.is_tarfile(full):
@@ -83,6 +88,29 @@ class Copy:
     def _words(self) -> list[str]:
         named = {name for name, _ in self.instruction.heredocs}
         return [word for word in self.instruction.words if word.lstrip("<-").strip("'\"") not in named or not word.startswith("<<")]
+
+    def _remote(self, word: str) -> bool:
+        return self.instruction.name == "ADD" and word.startswith(("http://", "https://"))
+
+    def _fetched(self, url: str, target: str) -> str:
+        log.info(f"Adding remote URL {url} to {target}")
+        for _ in range(10):
+            try:
+                reply = send("GET", url, headers={}, tls=Tls())
+            except TransportError as error:
+                raise CopyError(f"downloading remote source file: {error}") from None
+            if reply.status not in (301, 302, 303, 307, 308):
+                break
+            url = urljoin(url, reply.headers["Location"])
+        if reply.status >= 400:
+            raise CopyError(f"downloading remote source file: invalid response status {reply.status}")
+        self._parents(target)
+        Path(target).write_bytes(reply.body)
+        self._own(target, self._mode if self._mode is not None else 0o600)
+        if changed := reply.headers["Last-Modified"]:
+            moment = parsedate_to_datetime(changed).timestamp()
+            os.utime(target, (moment, moment))
+        return target
 
     def _is_directory(self, destination: str) -> bool:
         return destination.endswith("/") or destination in (".", "./") or os.path.isdir(destination)

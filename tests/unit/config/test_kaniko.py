@@ -24,6 +24,7 @@ def written(build: str, rest: str = "") -> str:
     (written("  kaniko: {args: [--digest-file=/x]}\n"), "devloop sets --digest-file itself"),
     (written("  kaniko: {args: [redo]}\n"), "expected a flag with its value such as --snapshot-mode=redo, found 'redo'"),
     (written("  kaniko: {dockerConfigSecret: a, fromDockerConfig: true}\n"), "dockerConfigSecret: the logins come from this secret, or"),
+    (written("  kaniko: {env: {GOOD: x, FOO-BAR: x}}\n"), "env.FOO-BAR: expected a variable's name, of letters, digits and '_'"),
     (written("  kaniko: {image: UPPER}\n"), "a repository is lower-case"),
     (written("  kaniko: {timeout: soon}\n"), "expected a duration"),
     (written("  kaniko: {context: {git: {url: 'git@github.com:acme/x'}}}\n"), "expected a repository's address such as https://"),

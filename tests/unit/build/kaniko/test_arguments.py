@@ -12,6 +12,7 @@ from devloop.build.builder import BuildJob
 from devloop.build.kaniko.arguments import arguments, cache_repository, order
 from devloop.build.kaniko.git import git_context
 from devloop.config.models import Artifact, Git, Kaniko
+from devloop.errors import ConfigError
 from devloop.model import ImageRef
 from tests.unit.build.conftest import MakeJob
 
@@ -32,7 +33,7 @@ def test_where_to_and_what_from(made: BuildJob) -> None:
     found = flags(made)
 
     assert "--context=dir:///kaniko/devloop/context" in found
-    assert "--dockerfile=/kaniko/devloop/context/Dockerfile" in found
+    assert "--dockerfile=/kaniko/devloop/in/Dockerfile" in found
     assert "--destination=registry.local:5000/acme/hello-web:1" in found
     assert "--digest-file=/dev/termination-log" in found
     assert not [flag for flag in found if "tar://" in flag or "insecure" in flag or "skip-tls" in flag]
@@ -78,6 +79,31 @@ def test_a_commit_is_cloned(tmp_path: Path, ref: str, fragment: str) -> None:
 
     assert found[:3] == [f"--context=git://github.com/acme/hello.git#{fragment}", "--context-sub-path=web", "--dockerfile=Dockerfile"]
     assert not context.depends_on(tmp_path / "Dockerfile")
+
+
+def cloned(image: str, context: str, sub_path: str, dockerfile: str = "") -> tuple[list[str], str]:
+    """The flags that say what is cloned, and the digest."""
+    artifact = Artifact.model_validate({"image": image, "context": context, "docker": {"dockerfile": dockerfile}})
+    url = "https://github.com/acme/hello.git"
+    made = git_context(artifact, Git(url=url, sub_path=sub_path), "c0ffee")
+    found = flags(BuildJob(artifact, made, ImageRef(image, "1"), {}), context={"git": {"url": url, "subPath": sub_path}})
+    return [flag for flag in found if flag.startswith(("--context-sub", "--dockerfile"))], made.digest
+
+
+def test_each_artifact_has_its_own_directory_of_the_clone() -> None:
+    web, api = cloned("web", "web", "app"), cloned("api", "./services/api/", "app", "../Dockerfile")
+    assert web[0] == ["--context-sub-path=app/web", "--dockerfile=Dockerfile"]
+    assert api[0] == ["--context-sub-path=app/services/api", "--dockerfile=../Dockerfile"]
+    assert web[1] != api[1]
+    assert cloned("web", ".", "")[0] == ["--dockerfile=Dockerfile"]
+    assert cloned("web", "web", "")[0] == ["--context-sub-path=web", "--dockerfile=Dockerfile"]
+    assert cloned("web", "web", "app")[1] == cloned("web", ".", "app/web")[1]      # where it is, however it is written
+
+
+@pytest.mark.parametrize("context", ["../web", "web/../..", "/srv/web"])
+def test_a_context_that_is_not_below_devloop_yaml_is_in_no_clone(context: str) -> None:
+    with pytest.raises(ConfigError, match=r"the build context of web, .* leads out of devloop.yaml's directory"):
+        cloned("web", context, "app")
 
 
 def test_two_commits_are_two_contexts() -> None:

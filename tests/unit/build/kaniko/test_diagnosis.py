@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import pytest
 
-from devloop.build.kaniko.diagnosis import Talk, executor_failure, late, pod_failure
+from devloop.build.kaniko import pod as pods
+from devloop.build.kaniko.diagnosis import Talk, executor_failure, late, made_out, pod_failure
 from devloop.config.models import Kaniko
-from devloop.deploy.causes.diagnosis import Diagnosis, Missing
+from devloop.deploy.causes.diagnosis import AT_ONCE, Diagnosis, Missing
 from devloop.model import ImageRef
 from tests.unit.build.conftest import MakeJob
 
 from .conftest import Hear
 
 TARGET = ImageRef("172.17.0.1:5556/acme/hello-web", "1")
-DOCKERFILE = "FROM 172.17.0.1:5555/busybox:1.36\nRUN make\nCOPY data /x\n"
+DOCKERFILE = "FROM 172.17.0.1:5555/busybox:1.36\nRUN make\nCOPY data /x\nADD https://e.org/x /x\n"
 FROM = "I Retrieving image manifest 172.17.0.1:5555/busybox:1.36\n"
 RUN = FROM + "I Building stage '172.17.0.1:5555/busybox:1.36' [idx: '0', base-idx: '-1']\nI RUN make\n"
 AFTER = "error building image: unable to complete operation after 0 attempts, last error: "
@@ -51,6 +52,10 @@ CHECK = 'error checking push permissions: checking push permission for "172.17.0
     (RUN + "error building image: error building stage: failed to get files used from context: failed to get fileinfo for "
      "/kaniko/devloop/context/data: lstat /kaniko/devloop/context/data: no such file or directory", 1, 0,
      "web/Dockerfile:3: COPY data /x failed: ", "Sources are paths below web"),
+    (RUN + "I ADD https://e.org/x /x\nerror building image: error building stage: failed to execute command: downloading remote source "
+     "file: invalid response status 403", 1, 0, "web/Dockerfile:4: ADD https://e.org/x /x failed: ", "Is the address right"),
+    (CHECK + "resolving authorization for 172.17.0.1:5556 failed: parsing config file (/kaniko/.docker/config.json): invalid character 'x'",
+     1, 0, "hello-web: the logins that the executor was given cannot be read: ", "kubectl create secret docker-registry login "),
     ("error building image: parsing dockerfile: dockerfile parse error on line 2: unknown instruction: MAKE", 1, 0,
      "web/Dockerfile:2 failed: unknown instruction: MAKE", ""),
     ("Error: unknown flag: --nope", 1, 0, "does not know the flag --nope", "build.kaniko.args"),
@@ -58,7 +63,7 @@ CHECK = 'error checking push permissions: checking push permission for "172.17.0
 ])
 def test_the_executors_failures(job: MakeJob, hear: Hear, text: str, code: int, killed: int, message: str, hint: str) -> None:
     made = job(DOCKERFILE)
-    kaniko = Kaniko.model_validate({"resources": {"limits": {"memory": "64Mi"}}})
+    kaniko = Kaniko.model_validate({"resources": {"limits": {"memory": "64Mi"}}, "dockerConfigSecret": "login"})
     error = executor_failure(made, kaniko, TARGET, hear(made, text)[0], code=code, killed=killed)
 
     assert error.message.startswith("hello-web: ")
@@ -89,6 +94,21 @@ def test_the_pods_failures_come_with_the_key_to_change(job: MakeJob, found: Diag
     assert error.message == f"hello-web: {found.message}"
     assert hint in error.hint
     assert "manifest" not in error.hint
+
+
+def test_a_secret_of_another_type_is_told_at_once(job: MakeJob) -> None:
+    kaniko = Kaniko.model_validate({"dockerConfigSecret": "login"})
+    made = pods.job(kaniko, session="abc", project="hello", artifact="web")
+    made["metadata"]["namespace"] = "team"
+    text = ('pod x cannot start: its volumes cannot be mounted: MountVolume.SetUp failed for volume "logins" : references non-existent '
+            "secret key: .dockerconfigjson")      # a kubelet's
+    found = made_out(Diagnosis("setup", "FailedMount", text, patience=30), made)
+
+    assert found.patience == AT_ONCE
+    error = pod_failure(job(DOCKERFILE), kaniko, found, Talk("", (), ""))
+    assert error.message == ("hello-web: Secret 'login' in namespace team is not of type kubernetes.io/dockerconfigjson: it has no key "
+                             "'.dockerconfigjson'")
+    assert "kubectl create secret docker-registry login" in error.hint
 
 
 def test_a_pod_that_is_lost_in_mid_build_names_the_instruction(job: MakeJob, hear: Hear) -> None:

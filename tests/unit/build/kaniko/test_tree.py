@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from devloop.build.kaniko.tree import Tree, archive, delta, names, proof
+from devloop.build.kaniko.tree import Tree, archive, delta, dockerfile, names, proof
 from devloop.config.models import Artifact
 from devloop.context import BuildContext, ContextChanged, DigestCache, analyse
 
@@ -74,15 +74,30 @@ def test_what_becomes_another_kind_goes_first(context: Make, tmp_path: Path) -> 
     assert delta(tree, context({})).gone == ("x", "x/y")
 
 
-def test_a_dockerfile_from_elsewhere_goes_along(tmp_path: Path) -> None:
+@pytest.mark.parametrize("ignored", [False, True])
+def test_the_dockerfile_is_as_it_was_analysed(context: Make, tmp_path: Path, ignored: bool) -> None:
+    made = context({"a": "1"} | ({".dockerignore": "Dockerfile\n"} if ignored else {}))
+    assert dockerfile(made) == b"FROM scratch\nCOPY . /\n"
+    assert set(unpacked(made, {})) == {"a"} | ({".dockerignore"} if ignored else {"Dockerfile"})
+    (tmp_path / "Dockerfile").write_text("FROM scratch\n")
+    if ignored:
+        assert dockerfile(made) == b"FROM scratch\nCOPY . /\n"
+    else:
+        with pytest.raises(ContextChanged):
+            dockerfile(made)
+
+
+@pytest.mark.parametrize("text", ["FROM scratch\nCOPY . /\n", "FROM scratch\nCOPY <<EOF /b\nx\nEOF\nCOPY . /\n"],
+                         ids=["classic", "BuildKit"])
+def test_a_dockerfile_from_elsewhere_does_not_go_into_the_context(tmp_path: Path, text: str) -> None:
     (tmp_path / "web").mkdir()
     (tmp_path / "web" / "a").write_text("a")
-    (tmp_path / "Other").write_text("FROM scratch\nCOPY a /\n")
+    (tmp_path / "Other").write_text(text)
     artifact = Artifact.model_validate({"image": "web", "context": "web", "docker": {"dockerfile": "../Other"}})
     made = analyse(artifact, tmp_path, DigestCache())
-    sent = unpacked(made, {})
 
-    assert sent[made.dockerfile_name] == b"FROM scratch\nCOPY a /\n"
+    assert unpacked(made, {}) == {"a": b"a"}
+    assert dockerfile(made) == text.encode()
     assert not unpacked(made, delta({}, made).tree)
 
 
