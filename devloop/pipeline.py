@@ -25,7 +25,7 @@ from devloop.errors import Cancelled, DevloopError
 from devloop.events import Emit, Event, Notice, ObjectApplied, StepFinished, StepStarted
 from devloop.model import BuiltImage, ImageRef, PublishedImage
 from devloop.plan import Plan
-from devloop.publish.publisher import Publisher
+from devloop.publish.publisher import Publisher, confirm
 
 
 class Steps(Protocol):
@@ -82,6 +82,7 @@ class Pipeline:
     def run(self, plan: Plan, cancel: Cancel) -> None:
         """One generation. Raises what its steps raise; `Cancelled` where it was called off."""
         self.build(plan.rebuild, cancel)
+        confirm(self.steps.publisher, self.known.published, self._emit, cancel)      # the cluster may have lost what needed no build now
         self.deploy(self.render(self.known.published), cancel)
 
     # --- build and publish

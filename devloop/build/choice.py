@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Literal
 
 from devloop.build.builder import Builder, BuildJob
@@ -12,7 +12,7 @@ from devloop.config.models import Build
 from devloop.errors import UnreachableError
 from devloop.events import Emit, Notice
 from devloop.model import BuiltImage, ImageRef, PublishedImage
-from devloop.publish.publisher import Publisher
+from devloop.publish.publisher import Publisher, confirm
 
 Tool = Literal["docker", "kaniko"]
 
@@ -73,3 +73,8 @@ class PublishedByArtifact:
 
     def publish(self, image: BuiltImage, emit: Emit, cancel: Cancel) -> PublishedImage:
         return self._makers[self._tools.get(image.artifact, "docker")]().publish(image, emit, cancel)
+
+    def confirm(self, artifacts: Collection[str], emit: Emit, cancel: Cancel) -> None:
+        for tool, maker in self._makers.items():
+            if its := [artifact for artifact in artifacts if self._tools.get(artifact, "docker") == tool]:
+                confirm(maker(), its, emit, cancel)

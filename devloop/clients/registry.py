@@ -13,7 +13,7 @@ from urllib.parse import quote, urlencode, urlsplit
 from devloop.cancel import Cancel
 from devloop.clients.docker_auth import Credentials
 from devloop.clients.registry_auth import Authorizer, TokenRefused
-from devloop.clients.registry_errors import RegistryUnreachable, refused
+from devloop.clients.registry_errors import LoginWanted, RegistryUnreachable, refused
 from devloop.clients.registry_http import Answer, Connect, ConnectionLost, Direct, Link, is_here
 from devloop.errors import DevloopError, PublishError
 
@@ -39,6 +39,15 @@ class Stored:
             return str((json.loads(self.body).get("config") or {}).get("digest", ""))
         except (ValueError, AttributeError):
             return ""
+
+    @property
+    def blobs(self) -> tuple[str, ...]:
+        """The digests of the image's config and layers; none where `config` is empty."""
+        try:
+            said = json.loads(self.body)
+            return tuple(str(blob["digest"]) for blob in (said["config"], *said["layers"]))
+        except (ValueError, TypeError, KeyError):
+            return ()
 
 
 class Registry:
@@ -81,12 +90,15 @@ class Registry:
         return int(size) if size.isdigit() else None
 
     def mount(self, repository: str, digest: str, source: str, cancel: Cancel) -> bool:
-        """Have a blob of the repository `source` here, too, without sending it. False: it is not there."""
+        """Have a blob of the repository `source` here, too, without sending it. False: it is not there, or we may not read there."""
         path = f"/v2/{repository}/blobs/uploads/?{urlencode({'mount': digest, 'from': source})}"
-        answer = self.request("POST", path, cancel, repository=repository)
+        try:
+            answer = self.request("POST", path, cancel, repository=repository)
+        except LoginWanted:            # there is no token for both repositories; one for this one alone is another question
+            return False
         if answer.status == 202:       # an upload was begun instead
             self.request("DELETE", self.location(answer), cancel, repository=repository)
-        return self.expect(answer, repository, 201, 202).status == 201
+        return answer.status not in (401, 403) and self.expect(answer, repository, 201, 202).status == 201
 
     def digest(self, repository: str, reference: str, cancel: Cancel) -> str:
         """The digest of the manifest with this tag or digest; empty where there is none."""

@@ -76,14 +76,15 @@ class Authorizer:
         url = urlsplit(wanted.get("realm", ""))
         plain = url.scheme == "http" and self._lenient
         link = Link(url.netloc, Direct(url.netloc, self._environ, plain=plain, verify=not self._lenient))
-        asked = {"service": wanted.get("service", ""), "scope": wanted.get("scope", "")}
+        asked, scopes = {"service": wanted.get("service", "")}, wanted.get("scope", "").split()
         try:
             if known and known.get("identitytoken"):
-                form = urlencode({**asked, "grant_type": "refresh_token", "client_id": "devloop", "refresh_token": known["identitytoken"]})
+                form = urlencode({**asked, "scope": " ".join(scopes), "grant_type": "refresh_token", "client_id": "devloop",
+                                  "refresh_token": known["identitytoken"]})      # in a form one parameter, as OAuth has it (RFC 6749)
                 answer = link.request("POST", url.path, cancel, body=form.encode(),
                                       headers={"Content-Type": "application/x-www-form-urlencoded"})
             else:
-                query = "&".join(filter(None, (url.query, urlencode(asked))))
+                query = "&".join(filter(None, (url.query, urlencode({**asked, "scope": scopes}, doseq=True))))
                 answer = link.request("GET", f"{url.path}?{query}", cancel, headers={"Authorization": _basic(known)} if known else {})
         finally:
             link.close()

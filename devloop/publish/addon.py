@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from functools import partial
 
@@ -17,24 +18,24 @@ from devloop.clients.kube import Kube
 from devloop.clients.registry import Registry
 from devloop.clients.registry_errors import RegistryUnreachable
 from devloop.clients.tunnel import Tunnel
-from devloop.errors import ApiError, Cancelled, PublishError
+from devloop.errors import PublishError
 from devloop.events import Emit, Notice, StepFinished, StepStarted
 from devloop.model import BuiltImage, ImageRef, Object, PublishedImage
-from devloop.pods import PODS, ready
+from devloop.publish.addonparts import NAMESPACE, AddonParts, identity
 from devloop.publish.meter import Meter, size
 from devloop.publish.names import ADDON, path_of, renamed
 from devloop.publish.uploader import Uploader
 
-NAMESPACE, SERVICE = "kube-system", "registry"
-PATIENCE = 120.0             # seconds for the registry's pod to come up: its image may have to be pulled
+PATIENCE = 120.0             # seconds for the registry's pod, and for its proxies, to come up: their images may have to be pulled
+ATTEMPTS = 3                 # at a registry whose pod is replaced while it is sent an image
 
 
 @dataclass(frozen=True)
 class _Pod:
-    """A registry's pod, and the way into it. `running`: changes when a container starts anew, and has lost what it had."""
+    """A registry's pod, and the way into it."""
 
     ref: PodRef
-    running: tuple[str, ...]
+    seen: Object
     registry: Registry
     uploader: Uploader
 
@@ -45,32 +46,62 @@ class RegistryAddonPublisher:
     def __init__(self, engine: DockerEngine, kube: Kube, *, reason: str = "", patience: float = PATIENCE,
                  near: bool | None = None) -> None:
         """`near`: see `Uploader`."""
-        self._engine, self._kube, self._patience, self._near = engine, kube, patience, near
+        self._engine, self._near = engine, near
         self.reason = reason or "minikube's registry addon: images are uploaded to it through the cluster's API"
+        self._parts = AddonParts(kube, patience)
         self._tunnel = Tunnel(kube)
         self._lock = threading.Lock()
         self._pod: _Pod | None = None
+        self._proxied = False                            # each node's proxy was seen to be ready
+        self._filled: tuple[str, ...] = ()               # the identity of the pod that has all that was published
         self._published: dict[str, BuiltImage] = {}      # by artifact: what a registry that lost it gets again
 
     def publish(self, image: BuiltImage, emit: Emit, cancel: Cancel) -> PublishedImage:
         started = time.monotonic()
         emit(StepStarted("publish", image.artifact))
         meter = Meter(image.artifact, emit)
-        try:
-            digest = self._uploaded(self._current(emit, cancel), image, meter, cancel)
-        except RegistryUnreachable:      # its pod has gone meanwhile; there may be another one
-            self._forget()
-            digest = self._uploaded(self._current(emit, cancel), image, meter, cancel)
-        with self._lock:
-            self._published[image.artifact] = image
-        ref = ImageRef(renamed(image.artifact, ADDON), "", digest)
+
+        def upload(pod: _Pod) -> str:
+            digest = self._uploaded(pod, image, meter, cancel)
+            with self._lock:      # before it is asked whether the pod is there still: whoever finds another one has to know of this
+                self._published[image.artifact] = image
+            return digest
+
+        ref = ImageRef(renamed(image.artifact, ADDON), "", self._with_pod(upload, emit, cancel))
         emit(StepFinished("publish", image.artifact, time.monotonic() - started,
                           f"{ref}" + (f", {size(meter.sent)} sent" if meter.sent else ""), cached=not meter.sent))
         return PublishedImage(image.artifact, ref)
 
+    def confirm(self, artifacts: Collection[str], emit: Emit, cancel: Cancel) -> None:
+        """See `Confirming`. A registry that was replaced has lost everything."""
+        with self._lock:
+            self._published = {artifact: image for artifact, image in self._published.items() if artifact in artifacts}
+            pod = self._pod
+        if self._published and not (pod and self._parts.stands(pod.seen, cancel)):
+            self._with_pod(lambda _: "", emit, cancel)
+
     def close(self) -> None:
-        self._forget()
+        if self._pod:
+            self._forget(self._pod)
         self._tunnel.close()
+
+    def _with_pod(self, work: Callable[[_Pod], str], emit: Emit, cancel: Cancel) -> str:
+        """What `work` with the registry's pod comes to. One that was deleted takes images until it ends: then it is done again."""
+        for left in reversed(range(ATTEMPTS)):
+            pod = None
+            try:
+                pod = self._current(emit, cancel)
+                done = work(pod)
+                if self._parts.stands(pod.seen, cancel):
+                    return done
+            except RegistryUnreachable:      # its pod has gone meanwhile; there may be another one
+                if not left:
+                    raise
+                pod = pod or self._pod      # then it went while it got what the one before had had
+            if pod:
+                self._forget(pod)
+        raise PublishError("the registry in the cluster is replaced again and again while it is sent an image",
+                           hint=f"See: kubectl -n {NAMESPACE} get events")
 
     def _uploaded(self, pod: _Pod, image: BuiltImage, meter: Meter, cancel: Cancel) -> str:
         try:
@@ -85,18 +116,20 @@ class RegistryAddonPublisher:
     def _current(self, emit: Emit, cancel: Cancel) -> _Pod:
         """The registry's pod as it is now. One that is new to us gets all that was published to the one before."""
         with self._lock:
-            service = self._service(cancel)
-            pod = self._ready(service, cancel)
-            running = tuple(str(s.get("containerID")) for s in pod["status"].get("containerStatuses") or ())
-            ref = PodRef(NAMESPACE, pod["metadata"]["name"], pod["metadata"]["uid"])
-            if self._pod is None or (self._pod.ref, self._pod.running) != (ref, running):
+            service = self._parts.service(cancel)
+            seen = self._parts.pod(service, cancel)
+            if not self._proxied:
+                self._parts.proxies(cancel)
+                self._proxied = True
+            if self._pod is None or identity(self._pod.seen) != identity(seen):
                 if self._pod:
                     self._pod.registry.close()
-                    self._pod = None
-                registry = Registry(ADDON, self._engine.environ, connect=partial(self._tunnel.connect, ref, _port(service, pod)))
-                made = _Pod(ref, running, registry, Uploader(self._engine, registry, near=self._near))
-                self._refill(made, emit, cancel)
-                self._pod = made
+                ref = PodRef(NAMESPACE, seen["metadata"]["name"], seen["metadata"]["uid"])
+                registry = Registry(ADDON, self._engine.environ, connect=partial(self._tunnel.connect, ref, _port(service, seen)))
+                self._pod = _Pod(ref, seen, registry, Uploader(self._engine, registry, near=self._near))
+            if self._filled != identity(seen):
+                self._refill(self._pod, emit, cancel)
+                self._filled = identity(seen)
             return self._pod
 
     def _refill(self, pod: _Pod, emit: Emit, cancel: Cancel) -> None:
@@ -106,49 +139,13 @@ class RegistryAddonPublisher:
         for image in self._published.values():
             self._uploaded(pod, image, Meter(image.artifact, emit), cancel)
 
-    def _forget(self) -> None:
+    def _forget(self, pod: _Pod) -> None:
+        """Whoever comes next looks for the pod anew."""
         with self._lock:
-            if self._pod:
-                self._pod.registry.close()
-                self._tunnel.forget(self._pod.ref)
-            self._pod = None
-
-    def _service(self, cancel: Cancel) -> Object:
-        try:
-            return self._kube.request("GET", f"/api/v1/namespaces/{NAMESPACE}/services/{SERVICE}", cancel=cancel)
-        except ApiError as error:
-            if error.status == 404:
-                raise PublishError(f"the cluster has no registry: there is no service {NAMESPACE}/{SERVICE}",
-                                   hint="Enable minikube's addon: minikube addons enable registry. Or let devloop do it: "
-                                        "publish.minikube.enableRegistryAddon: true in devloop.yaml.") from error
-            raise PublishError(f"the registry in the cluster cannot be found: {error.message}", hint=error.hint) from error
-
-    def _ready(self, service: Object, cancel: Cancel) -> Object:
-        """The newest pod of the service that is ready, as soon as there is one."""
-        selector = ",".join(f"{key}={value}" for key, value in service["spec"]["selector"].items())
-        waiting = cancel.child()
-        timer = threading.Timer(self._patience, waiting.cancel)
-        timer.name, timer.daemon = "registry-patience", True
-        timer.start()
-        pods: dict[str, Object] = {}
-        try:
-            for event in self._kube.watch(PODS.path(NAMESPACE), query={"labelSelector": selector}, cancel=waiting):
-                pods = {} if event.type == "SNAPSHOT" else pods
-                for pod in event.objects:
-                    pods[pod["metadata"]["uid"]] = pod
-                    if event.type == "DELETED":
-                        del pods[pod["metadata"]["uid"]]
-                if up := [p for p in pods.values() if ready(p) and not p["metadata"].get("deletionTimestamp")]:
-                    return max(up, key=lambda pod: str(pod["metadata"]["creationTimestamp"]))
-            raise AssertionError("a watch has no end")
-        except Cancelled:
-            cancel.check()
-            states = ", ".join(f"{p['metadata']['name']} is {p['status'].get('phase')}" for p in pods.values()) or "it has no pod"
-            raise PublishError(f"the registry in the cluster ({NAMESPACE}/{SERVICE}) is not ready: {states}",
-                               hint=f"See: kubectl -n {NAMESPACE} describe pod -l {selector}") from None
-        finally:
-            timer.cancel()
-            waiting.detach()
+            pod.registry.close()
+            self._tunnel.forget(pod.ref)
+            if self._pod is pod:
+                self._pod = None
 
 
 def _port(service: Object, pod: Object) -> int:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 
 from devloop.cancel import Cancel
 
@@ -38,3 +39,22 @@ class Blobs:
     def _wake(self) -> None:
         with self._changed:
             self._changed.notify_all()
+
+
+class Layers:
+    """What pushes to one place send of the same layers: while one sends some, others that have them, too, wait, and find them there."""
+
+    def __init__(self, blobs: Blobs | None = None) -> None:
+        self._blobs = blobs or Blobs()
+        self._there: frozenset[str] = frozenset()      # pushed in this session: nobody waits for these
+
+    @contextmanager
+    def pushed(self, diff_ids: Collection[str], cancel: Cancel) -> Iterator[None]:
+        """Push an image of these layers inside. Raises `Cancelled` while others push some of them."""
+        new = frozenset(diff_ids) - self._there
+        self._blobs.take(new, cancel)
+        try:
+            yield
+            self._there |= new
+        finally:
+            self._blobs.give(new)

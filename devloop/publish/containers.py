@@ -24,6 +24,7 @@ from devloop.errors import EngineError, PublishError
 from devloop.events import Emit, Notice
 from devloop.model import BuiltImage, ImageRef
 from devloop.publish.archive import without
+from devloop.publish.blobs import Layers
 from devloop.publish.built import check_built
 from devloop.publish.meter import Meter
 from devloop.publish.names import path_of
@@ -67,6 +68,7 @@ class ContainerNodes:
         self._told: set[str] = set()
         self._near = engine.endpoint.local      # whether the Engine, as far as we know, can come to a port of this machine
         self._sizes: dict[str, int] = {}        # of blobs that nodes have
+        self._layers = Layers()
 
     @property
     def reason(self) -> str:
@@ -112,7 +114,10 @@ class ContainerNodes:
         return str((json.loads(manifest.output).get("config") or {}).get("digest", "")) if manifest.code == 0 else ""
 
     def load(self, nodes: Sequence[str], image: BuiltImage, meter: Meter, cancel: Cancel) -> Mapping[str, str]:
-        check_built(self._engine, image)
+        with self._layers.pushed(check_built(self._engine, image), cancel):
+            return self._load_lacking(nodes, image, meter, cancel)
+
+    def _load_lacking(self, nodes: Sequence[str], image: BuiltImage, meter: Meter, cancel: Cancel) -> Mapping[str, str]:
         if self._near and (complaints := self._load_missing(nodes, image, meter, cancel)) is not None:
             return complaints
         self._near = False

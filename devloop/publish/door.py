@@ -22,6 +22,7 @@ from devloop.clients.registry import Stored
 from devloop.errors import PublishError
 
 CHUNK = 4 << 20         # bytes that go on together
+BREATH = 0.1            # seconds until a door that could let nobody in tries again
 _LENGTH, _DIGEST, _RANGE = "Content-Length", "Docker-Content-Digest", "Range"
 _VERSION = {"Docker-Distribution-Api-Version": "registry/2.0"}
 
@@ -69,7 +70,7 @@ class Door:
         self._coming: dict[str, _Coming] = {}
         self._sent: dict[str, int] = {}
         self._threads: list[threading.Thread] = []
-        self._closing = False
+        self._closing = threading.Event()
 
     def __enter__(self) -> Self:
         self._listener = _listener(self._repository)
@@ -81,12 +82,14 @@ class Door:
         self.cancel.cancel("the push is over")
         self.cancel.detach()
         with self._lock:
-            self._closing = True
+            self._closing.set()
             for sock in self._sockets:
                 with suppress(OSError):      # the Engine has closed it
                     sock.shutdown(socket.SHUT_RDWR)
-        with suppress(OSError):              # its backlog is full: then it is awake
-            socket.create_connection(self._listener.getsockname(), 1).close()      # not every system's accept() ends with its socket
+        with suppress(OSError):              # not every system's accept() ends by that
+            self._listener.shutdown(socket.SHUT_RDWR)
+        with suppress(OSError):              # it has ended, or its backlog is full: then it is awake
+            socket.create_connection(self._listener.getsockname(), 1).close()
         while self._threads:
             self._threads.pop().join()
         self._listener.close()
@@ -97,10 +100,14 @@ class Door:
         thread.start()
 
     def _accept(self) -> None:
-        while True:
-            sock, address = self._listener.accept()
+        while not self._closing.is_set():
+            try:
+                sock, address = self._listener.accept()
+            except OSError:      # no file descriptor is free, or the Engine has gone: the next one is to be let in all the same
+                self._closing.wait(BREATH)
+                continue
             with self._lock:
-                if self._closing:
+                if self._closing.is_set():
                     sock.close()
                     return
                 self._sockets.add(sock)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Collection
+from typing import Protocol, runtime_checkable
 
 from devloop.cancel import Cancel
 from devloop.events import Emit
@@ -20,3 +21,18 @@ class Publisher(Protocol):
     def publish(self, image: BuiltImage, emit: Emit, cancel: Cancel) -> PublishedImage:
         """Make the image reachable and prove it. Raises `PublishError`, `UnreachableError` or `Cancelled`."""
         ...
+
+
+@runtime_checkable
+class Confirming(Protocol):
+    """What a `Publisher` is, too, if what it published may be lost afterwards."""
+
+    def confirm(self, artifacts: Collection[str], emit: Emit, cancel: Cancel) -> None:
+        """Before a deploy: have what was published of these artifacts, and of no others, reachable still. Raises as `publish` does."""
+        ...
+
+
+def confirm(publisher: Publisher, artifacts: Collection[str], emit: Emit, cancel: Cancel) -> None:
+    """Have what the publisher published of these reachable still."""
+    if artifacts and isinstance(publisher, Confirming):
+        publisher.confirm(artifacts, emit, cancel)

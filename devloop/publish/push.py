@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -13,6 +14,8 @@ from devloop.errors import Cancelled, EngineError, PublishError
 from devloop.model import ImageRef
 from devloop.publish.door import Door, Place
 from devloop.publish.meter import Meter
+
+_IN_WORDS = re.compile(r": digest: (\w+:[0-9a-f]+)\b")
 
 
 def pushed_through(engine: DockerEngine, image_id: str, name: ImageRef, meter: Meter, cancel: Cancel, *, place: Place) -> str:
@@ -50,7 +53,7 @@ def pushed(engine: DockerEngine, image_id: str, target: ImageRef, meter: Meter, 
                 raise EngineError(fault, status=0)
             if not retries and str(message.get("status", "")).startswith("Retrying in "):
                 raise Interrupted
-            digest = (message.get("aux") or {}).get("Digest", digest)
+            digest = _digest(message) or digest
             if _note(message, layers):
                 meter.set(sum(done for done, _ in layers.values()), sum(total for _, total in layers.values()))
     if not digest:
@@ -73,6 +76,12 @@ def _tagged(engine: DockerEngine, image_id: str, target: ImageRef) -> Iterator[N
             engine.tag(there, target)
         else:
             engine.remove_tag(target)
+
+
+def _digest(message: Message) -> str:
+    """The manifest's, where the message has it. Podman says it in words only: ``TAG: digest: sha256:… size: N``."""
+    in_words = _IN_WORDS.search(str(message.get("status") or ""))
+    return (message.get("aux") or {}).get("Digest") or (in_words[1] if in_words else "")
 
 
 def _note(message: Message, layers: dict[str, tuple[int, int]]) -> bool:

@@ -13,6 +13,8 @@ from devloop.clients.registry_errors import RegistryUnreachable, refused
 from devloop.clients.registry_http import is_here
 from devloop.errors import EngineError, PublishError
 from devloop.model import BuiltImage, ImageRef
+from devloop.publish.blobs import Layers
+from devloop.publish.built import layers
 from devloop.publish.meter import Meter
 from devloop.publish.names import path_of
 from devloop.publish.push import Interrupted, pushed
@@ -29,6 +31,7 @@ class Pushing:
         self._ours = is_here(host) or insecure       # where our own upload can do what the Engine cannot
         self._registry = Registry(host, engine.environ, login, insecure=insecure)
         self._uploader = Uploader(engine, self._registry)
+        self._layers = Layers()
         self._lock = threading.Lock()
         self._unseen = False          # from here; the Engine may see it through a proxy, or trust it
         self._by_ourselves = False
@@ -83,10 +86,11 @@ class Pushing:
         return digest
 
     def _pushed(self, image: BuiltImage, target: ImageRef, meter: Meter, cancel: Cancel) -> str:
-        credentials = self._login(cancel)
+        credentials, diff_ids = self._login(cancel), layers(self._engine, image.image_id)
         try:
-            return pushed(self._engine, image.image_id, target, meter, cancel, credentials=credentials,
-                          retries=self._unseen or not self._ours)
+            with self._layers.pushed(diff_ids, cancel):
+                return pushed(self._engine, image.image_id, target, meter, cancel, credentials=credentials,
+                              retries=self._unseen or not self._ours)
         except EngineError as error:
             raise self._refused(error.message, target, credentials) from error
 

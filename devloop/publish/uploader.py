@@ -23,7 +23,7 @@ from devloop.clients.registry import OCI_MANIFEST, Registry
 from devloop.clients.registry_upload import UploadLost
 from devloop.errors import PublishError
 from devloop.model import ImageRef
-from devloop.publish.blobs import Blobs
+from devloop.publish.blobs import Blobs, Layers
 from devloop.publish.meter import Meter
 from devloop.publish.push import pushed_through
 from devloop.publish.repository import Repository
@@ -41,7 +41,7 @@ class Uploader:
         self._registry = registry
         self._near = engine.endpoint.local if near is None else near
         self._blobs = Blobs()
-        self._pushed: frozenset[str] = frozenset()      # layers that the Engine has sent there
+        self._layers = Layers(self._blobs)
 
     def upload(self, image_id: str, repository: str, tag: str, meter: Meter, cancel: Cancel) -> str:
         """Have the image in `repository` (a path without host) under `tag`; the digest of its manifest, whose presence is proven.
@@ -69,7 +69,10 @@ class Uploader:
     def find(self, image_id: str, repository: str, tag: str, cancel: Cancel) -> str:
         """The digest of the manifest, where the registry has this very image under this tag; else empty."""
         stored = self._registry.manifest(repository, tag, cancel)
-        return stored.digest if stored and image_id in (stored.config, stored.digest) else ""
+        if not stored or image_id not in (stored.config, stored.digest):
+            return ""
+        self._blobs.homes.update(dict.fromkeys(stored.blobs, repository))      # an earlier session's: others may have them from there
+        return stored.digest
 
     def _proven(self, repository: str, digest: str, cancel: Cancel) -> str:
         if self._registry.digest(repository, digest, cancel) != digest:
@@ -79,15 +82,9 @@ class Uploader:
 
     def _pushed_on(self, details: dict[str, Any], place: Repository, name: ImageRef, meter: Meter, cancel: Cancel) -> str:
         """The manifest's digest, after the Engine's own push to a door of ours; empty where it does not find that."""
-        layers = frozenset(details["RootFS"].get("Layers") or ())
-        new = layers - self._pushed
-        self._blobs.take(new, cancel)
-        try:
+        with self._layers.pushed(details["RootFS"].get("Layers") or (), cancel):
             digest = pushed_through(self._engine, details["Id"], name, meter, cancel, place=place)
-        finally:
-            self._blobs.give(new)
         self._near = bool(digest)
-        self._pushed |= layers if digest else frozenset()
         return digest
 
     def _exported(self, details: dict[str, Any], place: Repository, tag: str, meter: Meter, cancel: Cancel) -> str:

@@ -83,6 +83,12 @@ def pods(kube: Kube, *, of: str = "") -> list[Object]:
     return list(kube.get(f"/api/v1/namespaces/{NAMESPACE}/pods", labelSelector=selector)["items"])
 
 
+def replace_registry(kube: Kube) -> None:
+    """As a drained node or a restart of minikube does it. The container of the pod that goes may run a while longer."""
+    (old,) = pods(kube, of="actual-registry=true")
+    kube.request("DELETE", f"/api/v1/namespaces/{NAMESPACE}/pods/{old['metadata']['name']}", query={"gracePeriodSeconds": 0})
+
+
 @contextmanager
 def alone() -> Iterator[None]:
     """No other test run has the addon meanwhile."""

@@ -6,6 +6,7 @@ import base64
 import io
 import json
 import os
+import re
 import secrets
 import shutil
 import socket
@@ -117,11 +118,18 @@ class Route(CuttableProxy):
             self.cut()
 
 
-class TokenServer:
-    """Gives tokens that the registry takes, to `USER` only. `scopes`: what was asked for."""
+SCOPE = re.compile(r"(?P<type>[a-z]+):(?P<name>[a-z0-9._/:-]+):(?P<actions>[a-z*]+(?:,[a-z*]+)*)")
 
-    def __init__(self, home: Path) -> None:
+
+class TokenServer:
+    """Gives tokens that the registry takes, to `USER` only, by https://distribution.github.io/distribution/spec/auth/token/.
+
+    `scopes`: what was asked for. Nobody gets anything at the repository `secret`: a token has the rest, or, if `strict`, there is none.
+    """
+
+    def __init__(self, home: Path, *, secret: str = "", strict: bool = False) -> None:
         self._certificate, self._key = certificate(home, "127.0.0.1")
+        self._secret, self._strict = secret, strict
         self.scopes: list[list[str]] = []
         server = self
 
@@ -131,8 +139,14 @@ class TokenServer:
                 server.scopes.append(asked.get("scope", []))
                 login = base64.b64encode(f"{USER}:{PASSWORD}".encode()).decode()
                 good = self.headers["Authorization"] == f"Basic {login}"
-                body = json.dumps({"token": server._token(asked)} if good else {"errors": [{"code": "UNAUTHORIZED", "message": "who?"}]})
-                self.send_response(200 if good else 401)
+                scopes = [SCOPE.fullmatch(scope) for scope in asked.get("scope", [])]
+                wanted = [scope.groupdict() for scope in scopes if scope]
+                given = [scope for scope in wanted if scope["name"] != server._secret]
+                refused = server._strict and given != wanted
+                status = 400 if not all(scopes) else 401 if not good else 403 if refused else 200
+                body = json.dumps({"token": server._token(given)} if status == 200 else
+                                  {"errors": [{"code": "UNAUTHORIZED", "message": "who?"}]})
+                self.send_response(status)
                 self.send_header("Content-Length", str(len(body)))
                 self.end_headers()
                 self.wfile.write(body.encode())
@@ -157,11 +171,8 @@ class TokenServer:
         self._http.server_close()
         self._thread.join()
 
-    def _token(self, asked: dict[str, list[str]]) -> str:
-        access = []
-        for scope in asked.get("scope", []):
-            kind, name, actions = scope.split(":")
-            access.append({"type": kind, "name": name, "actions": actions.split(",")})
+    def _token(self, given: list[dict[str, str]]) -> str:
+        access = [{**scope, "actions": scope["actions"].split(",")} for scope in given]
         now = int(time.time())
         pem = self._certificate.read_text()
         head = {"typ": "JWT", "alg": "RS256", "x5c": ["".join(pem.split("-----")[2].split())]}

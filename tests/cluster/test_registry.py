@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, nullcontext
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -18,6 +19,7 @@ from devloop.config import models
 from devloop.errors import Cancelled, ConfigError, PublishError, UnreachableError
 from devloop.events import Event, StepFinished, StepProgress, StepStarted
 from devloop.model import BuiltImage, ImageRef
+from devloop.publish.built import layers
 from devloop.publish.meter import Meter
 from devloop.publish.registry import RegistryPublisher
 from devloop.publish.uploader import Uploader
@@ -172,6 +174,44 @@ def test_a_registry_that_wants_tokens_gets_them(tmp_path, docker_home, build_ima
     assert uploaded
     assert ["repository:acme/other:pull,push"] in tokens.scopes or ["repository:acme/other:push,pull"] in tokens.scopes
     assert error.message == f"the registry {address} does not accept the login of user 'tester': unauthorized: who?"
+
+
+@pytest.mark.parametrize(("secret", "strict", "mounted"), [
+    ("", False, True), ("acme/first", False, False), ("acme/first", True, False)])
+def test_a_layer_of_another_repository_is_taken_from_there_where_the_token_lets_us_and_else_sent(
+        tmp_path, docker_home, build_image, secret, strict, mounted):
+    image, home = build_image("hello-web", os.urandom(1_000_000)), tmp_path / "registry"
+    with TokenServer(tmp_path / "open") as tokens, registry(home, token=tokens.configuration) as address:
+        uploaded(docker_home.engine(), address, image, "acme/first")
+    with TokenServer(tmp_path / "tokens", secret=secret, strict=strict) as tokens, \
+            registry(home, token=tokens.configuration) as address, Route(address) as route:
+        digest = uploaded(docker_home.engine(), route.address, image, "acme/second", seen_in="acme/first")
+
+    assert digest
+    assert (route.sent < 100_000) == mounted
+    asked = {frozenset(scope.rpartition(":")[0] for scope in scopes) for scopes in tokens.scopes}
+    assert {"repository:acme/first", "repository:acme/second"} in asked
+
+
+def uploaded(engine: DockerEngine, address: str, image: BuiltImage, repository: str, *, seen_in: str = "") -> str:
+    """The digest, after our own upload. `seen_in`: a repository in which all of its blobs were seen before."""
+    with closing(Registry(address, {}, lambda _: {"username": USER, "password": PASSWORD})) as mine:
+        uploader = Uploader(engine, mine, near=False)
+        if seen_in:
+            uploader._blobs.homes.update(dict.fromkeys((image.image_id, *layers(engine, image.image_id)), seen_in))
+        return uploader.upload(image.image_id, repository, "1", Meter("x", lambda _: None), Cancel())
+
+
+# --- several images
+
+def test_a_layer_that_images_share_is_pushed_once_even_at_the_same_time(tmp_path, docker_home, build_image):
+    base = build_image("big", os.urandom(30_000_000))
+    images = [build_image(name, name.encode(), base=str(base.ref)) for name in ("hello-web", "hello-api", "hello-job")]
+    with registry(tmp_path / "registry") as address, Route(address) as route, \
+            Publishing(docker_home.engine(), f"{route.address}/acme") as p, ThreadPoolExecutor(3) as pool:
+        refs = list(pool.map(p.publish, images))
+    assert len({ref.digest for ref in refs}) == 3
+    assert 30_500_000 < route.sent < 34_000_000
 
 
 # --- ways that are closed

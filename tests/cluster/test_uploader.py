@@ -107,6 +107,21 @@ def test_a_layer_that_two_images_share_is_sent_once_even_at_the_same_time(tmp_pa
 
 
 @BOTH
+def test_a_layer_that_another_image_brought_in_an_earlier_session_is_taken_from_there(tmp_path, docker_home, build_image, docker_api, near):
+    base = build_image("big", os.urandom(30_000_000))
+    one, other = (build_image(name, name.encode(), base=str(base.ref)) for name in ("hello-web", "hello-api"))
+    with registry(tmp_path / "registry") as address, Route(address) as route:
+        with Uploads(docker_home, route.address, near) as earlier:
+            first = earlier.upload(one)
+        with Uploads(docker_home, route.address, near) as up:
+            assert up.upload(one) == first
+            route.sent = 0
+            digest = up.upload(other)
+            assert route.sent < 100_000
+        assert pulled_id(docker_api, f"{address}/hello-api@{digest}") == other.image_id
+
+
+@BOTH
 def test_after_a_break_the_upload_goes_on_where_it_was(tmp_path, docker_home, build_image, docker_api, near):
     image = build_image("hello-web", os.urandom(40_000_000))
     with registry(tmp_path / "registry") as address, Route(address, 20_000_000, b"PATCH") as route, \

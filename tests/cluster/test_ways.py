@@ -15,6 +15,7 @@ from standins.nodes import Nodes, build_node_image
 from standins.profiles import Profile
 
 from devloop.clients.kube import Kube
+from tests.cluster.addon import replace_registry
 
 pytestmark = pytest.mark.cluster
 
@@ -53,6 +54,21 @@ def test_several_nodes_are_served_through_the_registry_addon_from_save_to_served
         session.next_live(lambda: project.edit("web/www/index.html", "Hello", "Good morning"))
         assert "Good morning" in project.page()
         assert listens_on(session.process.pid) == {project.port}
+        session.interrupt()
+        assert session.ended() == 130
+
+
+def test_a_save_that_builds_nothing_finds_its_image_in_a_registry_that_was_replaced(
+        project: Project, kubeconfig: str, home: Path, kube: Kube, registry_addon: None) -> None:
+    Profile(home, "multi", nodes=2, registry=True)
+    disguise(project, kubeconfig, "multi", minikube_home=home)
+    with project.start("dev") as session:
+        session.live(1)
+        replace_registry(kube)
+        always = "          imagePullPolicy: Always\n          ports:"
+        session.next_live(lambda: project.edit("k8s/deployment.yaml", "          ports:", always))
+        told = [event["message"] for event in session.all("notice")]
+        assert f"the registry in the cluster was restarted and has lost its images; uploaded again: {project.image}" in told
         session.interrupt()
         assert session.ended() == 130
 

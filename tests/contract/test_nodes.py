@@ -88,6 +88,18 @@ def test_of_a_300_mb_image_with_a_change_of_1_mb_a_node_gets_1_mb(make_nodes: Ma
     assert finished(publish(route("kind", engine, kube, nodes), other))[0]
 
 
+def test_a_layer_that_images_share_comes_once_even_at_the_same_time(make_nodes: Make, engine: DockerEngine, kube: Kube,
+                                                                    build_image: Build) -> None:
+    base = build_image("big", os.urandom(30_000_000))
+    images = [build_image(name, name.encode(), base=str(base.ref)) for name in ("hello-web", "hello-api", "hello-job")]
+    nodes = make_nodes("kind", 1)
+    nodes.break_(nodes.names[0], "cat >/got-$$; wc -c </got-$$ >>/sizes; exec </got-$$")
+    way = route("kind", engine, kube, nodes)
+    with ThreadPoolExecutor(3) as pool:
+        assert [finished(events) for events in pool.map(partial(publish, way), images)] == [[False]] * 3
+    assert 30_500_000 < sum(map(int, nodes.run(nodes.names[0], "cat", "/sizes")[1].split())) < 34_000_000
+
+
 def test_nodes_that_differ_have_the_same_in_the_end(make_nodes: Make, engine: DockerEngine, kube: Kube, build_image: Build) -> None:
     base = build_image("base", os.urandom(100_000))
     image = build_image("hello-web", os.urandom(100_000), base=str(base.ref))

@@ -1,4 +1,4 @@
-"""Podman as an Engine: what it says during builds, as version 4.3 said it, and what it cannot do."""
+"""Podman as an Engine: what it says during builds and pushes, as version 4.3 said it, and what it cannot do."""
 
 from __future__ import annotations
 
@@ -13,9 +13,13 @@ import pytest
 from devloop.build.classic import _Talk
 from devloop.build.docker import DockerBuilder
 from devloop.build.output import Progress
+from devloop.cancel import Cancel
 from devloop.clients.docker import DockerEngine
 from devloop.errors import BuildError
 from devloop.events import Event, StepOutput, StepProgress
+from devloop.model import ImageRef
+from devloop.publish.meter import Meter
+from devloop.publish.push import pushed
 
 from .conftest import MakeJob
 
@@ -64,11 +68,23 @@ def podman() -> Iterator[DockerEngine]:
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            body = json.dumps(answers["/" + self.path.rpartition("/")[2]]).encode()
-            self.send_response(200)
-            self.send_header("Content-Length", str(len(body)))
+            name = "/" + self.path.rpartition("/")[2]
+            self.answer(200 if name in answers else 404, json.dumps(answers.get(name, {"message": "no such image"})))
+
+        def do_POST(self) -> None:
+            if "/push" in self.path:
+                self.answer(200, "\n".join(map(json.dumps, PUSHED)))
+            else:
+                self.answer(201, "")
+
+        def do_DELETE(self) -> None:
+            self.answer(200, "[]")
+
+        def answer(self, status: int, said: str) -> None:
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(said)))
             self.end_headers()
-            self.wfile.write(body)
+            self.wfile.write(said.encode())
 
         def log_message(self, *_: Any) -> None:
             pass
@@ -82,6 +98,21 @@ def podman() -> Iterator[DockerEngine]:
     server.shutdown()
     server.server_close()
     thread.join()
+
+
+DIGEST = f"sha256:{'7f' * 32}"
+LAYER = "5f70bf18a086"
+PUSHED = [{"status": "The push refers to repository [registry.example:5000/hello-web]"},
+          {"status": "Preparing", "progressDetail": {}, "id": LAYER},
+          {"status": "Pushing", "progressDetail": {"current": 1000, "total": 2000}, "progress": "1kB/2kB", "id": LAYER},
+          {"status": "Pushed", "progressDetail": {}, "id": LAYER},
+          {"status": f"v1: digest: {DIGEST} size: 528"}]
+
+
+def test_a_push_has_its_digest_only_in_words(podman: DockerEngine) -> None:
+    meter = Meter("hello-web", lambda _: None)
+    assert pushed(podman, "sha256:ab", ImageRef("registry.example:5000/hello-web", "v1"), meter, Cancel()) == DIGEST
+    assert meter.sent == 2000
 
 
 MOUNT = "FROM busybox:1.36\nRUN --mount=type=cache,target=/x true\n"

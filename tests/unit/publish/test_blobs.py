@@ -6,7 +6,7 @@ import pytest
 
 from devloop.cancel import Cancel
 from devloop.errors import Cancelled
-from devloop.publish.blobs import Blobs
+from devloop.publish.blobs import Blobs, Layers
 
 
 def waiting(blobs: Blobs, digests: set[str], cancel: Cancel) -> tuple[threading.Thread, threading.Event]:
@@ -60,3 +60,38 @@ def test_waiting_ends_when_it_is_cancelled():
     assert not taken.is_set()
     with pytest.raises(Cancelled):
         blobs.take({"z"}, cancel)
+
+
+def pushing(layers: Layers, diff_ids: set[str]) -> tuple[threading.Thread, threading.Event]:
+    """A thread that pushes an image of these layers; whether it has begun to."""
+    begun = threading.Event()
+
+    def push() -> None:
+        with layers.pushed(diff_ids, Cancel()):
+            begun.set()
+
+    thread = threading.Thread(target=push)
+    thread.start()
+    return thread, begun
+
+
+def test_a_layer_is_pushed_by_one_at_a_time_until_it_is_there():
+    layers = Layers()
+    with layers.pushed({"base", "web"}, Cancel()):
+        pushing(layers, {"job"})[0].join(5)
+        thread, begun = pushing(layers, {"base", "api"})
+        assert not begun.wait(0.05)
+    thread.join(5)
+    assert begun.is_set()
+    with layers.pushed({"base", "web", "new"}, Cancel()):
+        pushing(layers, {"base", "web"})[0].join(5)
+
+
+def test_a_layer_whose_push_has_failed_is_pushed_by_the_next():
+    layers = Layers()
+    with pytest.raises(ValueError, match="lost"), layers.pushed({"base"}, Cancel()):
+        raise ValueError("lost")
+    with layers.pushed({"base"}, Cancel()):
+        thread, begun = pushing(layers, {"base"})
+        assert not begun.wait(0.05)
+    thread.join(5)

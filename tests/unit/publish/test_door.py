@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import http.client
+import os
 import re
+import resource
 import socket
 import threading
 from collections.abc import Iterable, Iterator
@@ -162,6 +164,27 @@ def test_who_tries_tls_first_is_turned_away_at_once_and_has_not_arrived(door):
         sock.sendall(b"\x0a\x00")
         assert b"400" in sock.recv(1000)
     assert not door.reached
+
+
+def test_while_no_file_descriptor_is_free_the_engine_waits_and_is_let_in_then(door):
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    host, _, port = door.address.partition(":")
+    with socket.socket() as first, socket.socket() as second:      # for the first, accept() may have taken a descriptor already
+        free = os.dup(second.fileno())
+        os.close(free)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (free, limits[1]))
+        try:
+            for sock in (first, second):
+                sock.connect((host, int(port)))
+                sock.sendall(b"GET /v2/ HTTP/1.1\r\nHost: x\r\n\r\n")
+            second.settimeout(0.2)
+            with pytest.raises(TimeoutError):
+                second.recv(1)
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+        for sock in (first, second):
+            sock.settimeout(10)
+            assert b"200 OK" in sock.recv(1000)
 
 
 def test_its_port_is_never_5000_and_stays_the_same_if_it_can(shelf):
