@@ -7,9 +7,11 @@ import glob
 import json
 import os
 from collections.abc import Collection, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from devloop.clients import file_watches
 from devloop.config.models import ImagePaths
 from devloop.deploy import fields
 from devloop.deploy.documents import parse, refuse_twins, to_yaml
@@ -50,14 +52,18 @@ class ManifestSet:
 
     @property
     def roots(self) -> tuple[Path, ...]:
-        """The directories to watch, so that files that are not there yet are noticed, too."""
+        """What to watch: directories, so that files that are not there yet are noticed, too, and what in them is behind a link."""
         roots: dict[Path, None] = {}
         for pattern in self._patterns:
             root = self._fixed(pattern)
             while not root.is_dir() and root != root.parent:
                 root = root.parent
             roots[root] = None
-        return tuple(roots)
+        linked: dict[Path, None] = {}
+        for pattern in self._patterns:
+            with suppress(OSError):     # `load` says so
+                linked |= {link: None for file in self._files(pattern) for link in file_watches.links(file, roots)}
+        return (*roots, *linked)
 
     def depends_on(self, path: Path) -> bool:
         """Whether `load` could come out differently because of `path`: a manifest, there or not, or a directory above."""
@@ -183,7 +189,7 @@ def render(manifests: Sequence[Manifest], images: Sequence[PublishedImage], *, n
                 used.add(image.artifact)
                 image_field.holder[image_field.key] = str(image.ref)
                 notices += _allow_local(image_field, image, manifest) if image.local_only else ()
-                if pull_secret and wants_login(image):
+                if pull_secret and not image.local_only:
                     _add_pull_secret(obj, pull_secret)
         _label(obj, name, image_paths)
         rendered.append(Manifest(obj, manifest.source, manifest.line))
@@ -191,11 +197,6 @@ def render(manifests: Sequence[Manifest], images: Sequence[PublishedImage], *, n
         if image.artifact not in used and image.artifact not in bases:
             raise _unused(image.artifact, seen, manifests)
     return Rendered(tuple(rendered), tuple(dict.fromkeys(notices)), tuple(images))
-
-
-def wants_login(image: PublishedImage) -> bool:
-    """Whether nodes pull it from a registry that may want one: those that they see at their own localhost do not."""
-    return not image.local_only and not image.ref.registry.startswith(("localhost", "127.", "[::1]"))
 
 
 def _add_pull_secret(obj: Object, name: str) -> None:

@@ -12,16 +12,17 @@ from devloop.clients.docker_auth import Credentials, login_command
 from devloop.clients.kube import Kube
 from devloop.clients.registry import Registry
 from devloop.clients.registry_errors import LoginWanted
+from devloop.clients.registry_http import is_here
 from devloop.deploy import fields
-from devloop.deploy.manifests import MANAGED_BY, NAME, Rendered, wants_login
+from devloop.deploy.manifests import MANAGED_BY, NAME, Rendered
 from devloop.errors import ApiError, DeployError, DevloopError
 from devloop.events import Emit, Notice
 from devloop.model import ImageRef, Manifest, Object, PublishedImage
 
 KEPT = 300.0      # seconds: credential helpers are slow, and what they give does not last
 
-Login = Callable[[str, Cancel], Credentials | None]
-"""An artifact's name: the login to the registry that it is published to."""
+Login = Callable[[PublishedImage, Cancel], Credentials | None]
+"""The login with which an image was published, if there is one."""
 
 
 class PullSecrets:
@@ -36,7 +37,7 @@ class PullSecrets:
 
     def prepare(self, rendered: Rendered, emit: Emit, cancel: Cancel) -> tuple[Manifest, ...]:
         """See `PullAccess`. Each notice comes once."""
-        images = {str(image.ref): image for image in rendered.images if wants_login(image) and image.ref.digest}
+        images = {str(image.ref): image for image in rendered.images if image.ref.digest and not image.local_only}
         if not images:
             return ()
         if self._secret:
@@ -59,7 +60,7 @@ class PullSecrets:
                 asked, entry = self._entries.get(server, (-KEPT, {}))
                 if time.monotonic() - asked >= KEPT:
                     asked, entry = self._entries[server] = time.monotonic(), self._entry(image, cancel)
-                used.setdefault(namespace, {})[server] = entry
+                used.setdefault(namespace, {}).update({server: entry} if entry else {})
         for namespace, auths in used.items():
             yield Manifest({
                 "apiVersion": "v1", "kind": "Secret", "type": "kubernetes.io/dockerconfigjson",
@@ -67,7 +68,10 @@ class PullSecrets:
                 "data": {".dockerconfigjson": base64.b64encode(json.dumps({"auths": auths}).encode()).decode()}}, "deploy.imagePullSecret")
 
     def _entry(self, image: PublishedImage, cancel: Cancel) -> Object:
-        known = self._login(image.artifact, cancel)
+        """Empty where there is no login, and none is wanted."""
+        known = self._login(image, cancel)
+        if not known and self._anybody(image, cancel):
+            return {}
         registry, login = image.ref.registry or "Docker Hub", login_command(image.ref.registry)
         if not known:
             raise DeployError(f"deploy.imagePullSecret: there is no login to {registry} on this machine to make the secret of",
@@ -96,8 +100,11 @@ class PullSecrets:
     def _anybody(self, image: PublishedImage, cancel: Cancel) -> bool:
         """Whether the image can be pulled without a login, for all that can be told from here."""
         repository = image.ref.canonical
+        if is_here(image.ref.registry) and not self._login(image, cancel):
+            return True      # ours needed no login; and the nodes' localhost may be another registry, as minikube's addon is
         if repository not in self._open:
-            registry = Registry(image.ref.registry, self._environ)
+            # nobody's question has no secret that a registry without TLS, or one that the Engine alone trusts, must not see
+            registry = Registry(image.ref.registry, self._environ, insecure=True)
             try:
                 registry.digest(repository.partition("/")[2], image.ref.digest or image.ref.tag, cancel)
                 self._open[repository] = True

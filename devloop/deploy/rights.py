@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from devloop.cancel import Cancel
-from devloop.clients.kube import Kube
+from devloop.clients.kube import Kube, Resource
 from devloop.deploy.standing import waited_for
 from devloop.errors import ApiError
 from devloop.model import Manifest
@@ -32,16 +32,23 @@ class Right:
         return f"{self.verb} {resource}" + (f"/{sub}" if sub else "") + (f" -n {self.namespace}" if self.namespace else "")
 
 
-def needed(kube: Kube, manifests: Iterable[Manifest], namespace: str, *, pull_secret: bool, forwards: bool) -> list[Right]:
-    """All that `dev` does, with these manifests. Kinds that the cluster does not have (yet) are left out."""
+def needed(kube: Kube, manifests: Iterable[Manifest], namespace: str, *, pull_secret: bool, forwards: Iterable[tuple[Resource, str]]
+           ) -> list[Right]:
+    """All that `dev` does, with these manifests. Kinds that the cluster does not have (yet) are left out.
+
+    `forwards`: where ports lead to, and in which namespace (empty: `namespace`).
+    """
     rights = {Right(verb, "configmaps", "", namespace) for verb in ("get", "create", "patch", "delete")}     # the inventory
     rights |= {Right(verb, "pods", "", namespace) for verb in ("list", "watch")} | {Right("get", "pods/log", "", namespace)}
     rights |= {Right(verb, resource, group, namespace) for verb in ("list", "watch")      # a rollout's diagnosis
                for resource, group in (("events", ""), ("replicasets", "apps"))}
     if pull_secret:
         rights |= {Right(verb, "secrets", "", namespace) for verb in ("get", "create", "patch", "delete")}
-    if forwards:
-        rights |= {Right(verb, "pods/portforward", "", namespace) for verb in ("create", "get")}      # SPDY's, and websockets'
+    for resource, place in forwards:
+        where = place or namespace
+        rights |= {Right(verb, plural, group, where) for verb in ("list", "watch")
+                   for plural, group in (("pods", ""), (resource.plural, resource.api_version.rpartition("/")[0]))}
+        rights |= {Right(verb, "pods/portforward", "", where) for verb in ("create", "get")}      # SPDY's, and websockets'
     return sorted(rights.union(*(_of(kube, manifest, namespace) for manifest in manifests)))
 
 

@@ -8,8 +8,9 @@ from devloop.cancel import Cancel
 from devloop.clients import docker_auth
 from devloop.clients.docker_auth import Credentials
 from devloop.clients.docker_config import DockerConfig
+from devloop.clients.registry_errors import EnvironmentUser
 from devloop.config.models import Registry
-from devloop.model import ImageRef
+from devloop.model import ImageRef, PublishedImage
 from devloop.publish.names import renamed
 
 
@@ -23,8 +24,14 @@ class Logins:
     def of(self, host: str, cancel: Cancel) -> Credentials | None:
         """For a registry that images are published to (empty: Docker Hub). Raises `UnreachableError`, `Cancelled`."""
         given = docker_auth.from_environment(host, self._environ) if self._from_environment else None
-        return given or docker_auth.credentials(self._docker, host, self._environ, cancel)
+        if given:
+            return {**given, "username": EnvironmentUser(given["username"])}
+        return docker_auth.credentials(self._docker, host, self._environ, cancel)
 
-    def for_artifact(self, artifact: str, cancel: Cancel) -> Credentials | None:
-        """For the registry that this artifact goes to; raises as `of`."""
-        return self.of(ImageRef(renamed(artifact, self._registry.repository)).registry, cancel)
+    def for_artifact(self, image: PublishedImage, cancel: Cancel) -> Credentials | None:
+        """For the registry that this image went to; none where its name says that it went another way than publish.registry's: a login
+        is for nobody else. Raises as `of`."""
+        registry = self._registry
+        if image.ref.repository != renamed(image.artifact, registry.pull_repository or registry.repository):
+            return None
+        return self.of(ImageRef(renamed(image.artifact, registry.repository)).registry, cancel)

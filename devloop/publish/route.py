@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
@@ -12,7 +12,7 @@ from devloop.clients.docker import DockerEngine
 from devloop.clients.minikube import Minikube, Profile
 from devloop.cluster import Cluster
 from devloop.config.models import Publish, PublishMode, Registry
-from devloop.errors import PublishError
+from devloop.errors import ApiError, PublishError, UnreachableError
 from devloop.events import Emit
 from devloop.model import BuiltImage, PublishedImage
 from devloop.publish.publisher import Publisher
@@ -20,7 +20,6 @@ from devloop.publish.shared import ONE_MACHINE, SharedEngine
 
 if TYPE_CHECKING:
     from devloop.clients.kube import Kube
-    from devloop.publish.announced import LocalRegistry
 
 CONFIGURE = "Say in devloop.yaml which registry images are to go through: publish: {registry: {repository: ghcr.io/acme}}."
 INSTEAD: Mapping[str, str] = {
@@ -31,15 +30,25 @@ INSTEAD: Mapping[str, str] = {
 }
 """What to do about clusters that could use the Engine, and do not."""
 
+Rights = Sequence[tuple[str, str, str, str]]
+"""Verb, resource, API group and namespace, of what is asked of the cluster's API."""
+_PROOF: Rights = (("list", "nodes", "", ""),)
+_ADDON: Rights = tuple((verb, resource, "", "kube-system") for resource, verbs in (
+    ("services", ("get",)), ("pods", ("get", "list", "watch")), ("pods/portforward", ("create", "get"))) for verb in verbs)
+
 
 @dataclass(frozen=True)
 class Route:
-    """One way. `engine` builds the images, unless `nodes` is set: then ``minikube image build`` does, on this profile's nodes."""
+    """One way. `engine` builds the images, unless `nodes` is set: then ``minikube image build`` does, on this profile's nodes.
+
+    `rights`: what this way takes of the cluster, without which no image gets there.
+    """
 
     mode: PublishMode
     publisher: Publisher
     engine: DockerEngine
     nodes: tuple[Minikube, Profile] | None = None
+    rights: Rights = ()
 
     @property
     def reason(self) -> str:
@@ -93,9 +102,8 @@ class Router:
             return self._registry(self._config.registry, "")
         if kind == "minikube":
             return self._of_minikube()
-        if kind not in ONE_MACHINE and (local := self._announced()):
-            registry = Registry(repository=local.host, pull_repository=local.from_runtime, insecure=self._config.registry.insecure)
-            return self._registry(registry, f"images are pushed to {local.host}: the cluster announces this registry (KEP-1755)")
+        if kind not in ONE_MACHINE and (route := self._announced()):
+            return route
         if kind in ("kind", "k3d"):
             return self._loaded(kind, self._cluster.name)
         return self._proven()
@@ -103,14 +111,19 @@ class Router:
     # --- minikube
 
     def _of_minikube(self) -> Route:
-        """Straight in its Engine where it lets us, else through its registry where it has one, else into each node."""
+        """Straight in its Engine where it lets us, else through a registry that it announces or has as an addon, else into each node."""
         if self._environ.get("MINIKUBE_ACTIVE_DOCKERD") == self._cluster.name:
             return self._shared("minikube-docker-env", self._engine, "after 'minikube docker-env', ")
         profile = self._minikube.profile(self._cancel)
-        if profile.driver == "none":
+        if profile.driver == "none" and profile.runtime == "docker":
             return self._shared("none", self._engine, "with minikube's driver 'none', ")
         if len(profile.nodes) == 1 and profile.runtime == "docker":
             return self._docker_env(profile)
+        try:
+            if route := self._announced():
+                return route
+        except UnreachableError:      # to load images, or just to build them, minikube's API server need not answer
+            pass
         why = f"it has {len(profile.nodes)} nodes" if len(profile.nodes) > 1 else f"its container runtime is {profile.runtime}"
         if profile.registry or self._config.minikube.enable_registry_addon:
             return self._addon(profile, f"because {why}")
@@ -142,7 +155,7 @@ class Router:
         publisher = RegistryAddonPublisher(self._engine, self._kube,
                                            reason=f"images go through the registry addon of minikube profile '{profile.name}', {why}")
         self._opened.callback(publisher.close)
-        return Route("minikube-registry", publisher, self._engine)
+        return Route("minikube-registry", publisher, self._engine, rights=_ADDON)
 
     def _image_load(self, profile: Profile, why: str) -> Route:
         from devloop.publish.loading import LoadedNodes
@@ -153,10 +166,14 @@ class Router:
 
     # --- the others
 
-    def _announced(self) -> LocalRegistry | None:
+    def _announced(self) -> Route | None:
+        """Through the registry that the cluster says it has."""
         from devloop.publish.announced import announced
 
-        return announced(self._kube)
+        if not (local := announced(self._kube)):
+            return None
+        registry = Registry(repository=local.host, pull_repository=local.from_runtime, insecure=self._config.registry.insecure)
+        return self._registry(registry, f"images are pushed to {local.host}: the cluster announces this registry (KEP-1755)")
 
     def _registry(self, registry: Registry, reason: str) -> Route:
         from devloop.publish.registry import RegistryPublisher
@@ -171,16 +188,19 @@ class Router:
         return Route(tool, publisher(tool, self._engine, self._kube, name), self._engine)
 
     def _shared(self, mode: PublishMode, engine: DockerEngine, why: str) -> Route:
-        return Route(mode, SharedEngine(engine, self._kube, self._cluster.kind, why=why), engine)
+        return Route(mode, SharedEngine(engine, self._kube, self._cluster.kind, why=why), engine, rights=_PROOF)
 
     def _proven(self) -> Route:
-        """The nodes use our Engine, or there is no way that devloop could know of."""
+        """The nodes use our Engine, or they pull from a registry, or there is no way that devloop could know of."""
         publisher = SharedEngine(self._engine, self._kube, self._cluster.kind)
         try:
             publisher.prove()
         except PublishError as error:
-            raise PublishError(error.message, hint=INSTEAD.get(self._cluster.kind, "") + CONFIGURE) from error
-        return Route("none", publisher, self._engine)
+            if self._cluster.kind in ONE_MACHINE and (route := self._announced()):      # the others were asked for it first
+                return route
+            instead = f"{error.hint} Or: " if isinstance(error.__cause__, ApiError) else INSTEAD.get(self._cluster.kind, "")
+            raise PublishError(error.message, hint=instead + CONFIGURE) from error
+        return Route("none", publisher, self._engine, rights=_PROOF)
 
     def _opened_engine(self, environ: Mapping[str, str]) -> DockerEngine:
         engine = DockerEngine(environ)

@@ -59,10 +59,10 @@ def trusted(tmp_path_factory: pytest.TempPathFactory, kubeconfig: str) -> Iterat
 class Project:
     """A Deployment whose image is published to `address`, and who is logged in there."""
 
-    def __init__(self, kube: Kube, namespace: str, home: Home, address: str, image: BuiltImage) -> None:
+    def __init__(self, kube: Kube, namespace: str, home: Home, address: str, image: BuiltImage, *, insecure: bool = False) -> None:
         self._kube, self._namespace, self._home, self._address = kube, namespace, home, address
         self.events: list[Event] = []
-        publisher = RegistryPublisher(home.engine(address, USER, PASSWORD), Registry(repository=f"{address}/acme"))
+        publisher = RegistryPublisher(home.engine(address, USER, PASSWORD), Registry(repository=f"{address}/acme", insecure=insecure))
         self._published = publisher.publish(image, lambda _: None, Cancel())
         publisher.close()
 
@@ -107,6 +107,40 @@ def test_a_secret_that_devloop_makes_lets_the_nodes_pull(kube, namespace, projec
     assert project.warnings == []
     assert PASSWORD not in str(project.events)
     assert kube.get(f"/api/v1/namespaces/{namespace}/secrets", fieldSelector="metadata.name=login")["items"] == []
+
+
+def test_a_registry_on_this_machine_gets_its_secret_too(tmp_path, kube, namespace, docker_home, build_image):
+    with registry(tmp_path / "private", passwords=True) as address:
+        project = Project(kube, namespace, docker_home, address, build_image("hello-web", b"here"))
+        rendered = project.render("login")
+        applier = project.deploy(*project.prepare(rendered, "login"), *rendered.manifests)
+        await_ready(kube, namespace)
+        applier.delete(lambda _: None, Cancel())
+        project.prepare(project.render())
+
+    assert [w.partition(", ")[2] for w in project.warnings] == ["and its pods have no imagePullSecrets"]
+
+
+def test_a_registry_on_this_machine_that_wants_no_login_gets_an_empty_secret(tmp_path, kube, namespace, docker_home, build_image):
+    with registry(tmp_path / "open") as address:
+        project = Project(kube, namespace, docker_home, address, build_image("hello-web", b"open"))
+        rendered = project.render("login")
+        (secret,) = project.prepare(rendered, "login", password="")
+        applier = project.deploy(secret, *rendered.manifests)
+        await_ready(kube, namespace)
+        applier.delete(lambda _: None, Cancel())
+        project.prepare(project.render())
+
+    assert project.warnings == []
+
+
+def test_the_missing_secret_of_an_insecure_registry_is_told(tmp_path, kube, namespace, docker_home, build_image):
+    with registry(tmp_path / "insecure", free_address(BRIDGE), passwords=True) as address:
+        project = Project(kube, namespace, docker_home, address, build_image("hello-web", b"insecure"), insecure=True)
+        project.prepare(project.render())
+
+    (warning,) = project.warnings
+    assert warning.endswith(f"{address} wants a login from who pulls {address}/acme/hello-web, and its pods have no imagePullSecrets")
 
 
 def test_a_missing_pull_secret_is_told_before_the_rollout(project, trusted):

@@ -6,7 +6,7 @@ import json
 import os
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -97,6 +97,9 @@ LOCAL_REGISTRY = {"/api/v1/namespaces/kube-public/configmaps/local-registry-host
     "data": {"localRegistryHosting.v1": "host: localhost:5001\nhostFromContainerRuntime: reg:5000\n"}}}
 
 
+NODES = ("list", "nodes", "", "")      # a right
+
+
 def node(runtime: str) -> dict[str, Any]:
     return {"/api/v1/nodes": {"items": [{"metadata": {"name": "n"}, "status": {"nodeInfo": {
         "containerRuntimeVersion": runtime, "kernelVersion": "another"}}}]}}
@@ -107,7 +110,7 @@ def node(runtime: str) -> dict[str, Any]:
 
 def test_a_cluster_whose_nodes_use_our_engine_needs_nothing(choose: Choose, image: BuiltImage) -> None:
     route = choose("loopback", "c")
-    assert route.mode == "none"
+    assert (route.mode, route.rights) == ("none", (NODES,))
     assert route.reason == f"the cluster's nodes use the Docker Engine that builds ({HERE}): nothing to transfer"
     route.publisher.publish(image, print, Cancel())
 
@@ -117,6 +120,27 @@ def test_a_registry_that_the_cluster_announces_comes_first(choose: Choose, api: 
     route = choose(kind, "c", kube=api(LOCAL_REGISTRY))
     assert (route.mode, type(route.publisher)) == ("registry", RegistryPublisher)
     assert route.reason == "images are pushed to localhost:5001: the cluster announces this registry (KEP-1755)"
+
+
+@pytest.mark.parametrize("kind", ["docker-desktop", "rancher-desktop", "colima", "orbstack"])
+def test_one_machine_with_another_runtime_than_its_engine_is_asked_for_a_registry(choose: Choose, kind: str,
+                                                                                 api: Callable[[dict[str, Any]], Kube]) -> None:
+    route = choose(kind, "c", kube=api(LOCAL_REGISTRY | node("containerd://2.1")))
+    assert (route.mode, type(route.publisher)) == ("registry", RegistryPublisher)
+    assert route.reason == "images are pushed to localhost:5001: the cluster announces this registry (KEP-1755)"
+
+
+def test_one_machine_whose_engine_builds_needs_no_registry(choose: Choose, api: Callable[[dict[str, Any]], Kube],
+                                                           docker_api: docker.APIClient) -> None:
+    same = node("docker://20.10")
+    same["/api/v1/nodes"]["items"][0]["status"]["nodeInfo"]["kernelVersion"] = docker_api.info()["KernelVersion"]
+    assert choose("docker-desktop", "c", kube=api(LOCAL_REGISTRY | same)).mode == "none"
+
+
+def test_who_cannot_list_the_nodes_is_told_so(choose: Choose, api: Callable[[dict[str, Any]], Kube]) -> None:
+    with pytest.raises(PublishError, match="cannot be told") as caught:
+        choose("remote", "c", kube=api({}))
+    assert caught.value.hint.startswith("devloop must be allowed to list the cluster's nodes. Or: Say in devloop.yaml which registry")
 
 
 @pytest.mark.parametrize("kind", ["loopback", "remote", "kind", "minikube", "docker-desktop"])
@@ -171,6 +195,30 @@ def test_one_node_with_docker_builds(choose: Choose, home: Path, kube: Kube, ima
     assert calls(home) == ["profile list --output json --light", "-p minikube docker-env --shell none"]
 
 
+def test_where_minikube_builds_no_registry_is_asked_for(choose: Choose, home: Path, api: Callable[[dict[str, Any]], Kube]) -> None:
+    Profile(home)
+    assert choose("minikube", kube=api(LOCAL_REGISTRY)).mode == "minikube-docker-env"
+
+
+@pytest.mark.parametrize("profile", [{"nodes": 2}, {"runtime": "containerd"}, {"runtime": "containerd", "driver": "none"},
+                                     {"nodes": 2, "registry": True}])
+def test_else_a_registry_that_minikube_announces_comes_first(choose: Choose, home: Path, api: Callable[[dict[str, Any]], Kube],
+                                                             profile: dict[str, Any]) -> None:
+    Profile(home, **profile)
+    route = choose("minikube", kube=api(LOCAL_REGISTRY))
+    assert (route.mode, type(route.publisher)) == ("registry", RegistryPublisher)
+
+
+def test_a_minikube_whose_api_server_is_down_can_be_loaded(choose: Choose, home: Path, tmp_path: Path) -> None:
+    Profile(home, nodes=2)
+    (tmp_path / "down").write_text(json.dumps({
+        "apiVersion": "v1", "kind": "Config", "current-context": "c", "users": [{"name": "u", "user": {}}],
+        "clusters": [{"name": "c", "cluster": {"server": "http://127.0.0.1:1"}}],
+        "contexts": [{"name": "c", "context": {"cluster": "c", "user": "u"}}]}))
+    with closing(Kube(kubeconfig=str(tmp_path / "down"))) as down:
+        assert choose("minikube", kube=down).mode == "minikube-image-load"
+
+
 def test_after_docker_env_minikube_is_not_asked(choose: Choose, home: Path) -> None:
     Profile(home)
     route = choose("minikube", environ={"MINIKUBE_ACTIVE_DOCKERD": "minikube"})
@@ -180,7 +228,14 @@ def test_after_docker_env_minikube_is_not_asked(choose: Choose, home: Path) -> N
 
 def test_the_driver_none_has_this_machines_engine(choose: Choose, home: Path) -> None:
     Profile(home, driver="none")
-    assert choose("minikube").mode == "none"
+    route = choose("minikube")
+    assert (route.mode, route.rights) == ("none", (NODES,))
+
+
+@pytest.mark.parametrize("runtime", ["containerd", "cri-o"])
+def test_with_the_driver_none_and_another_runtime_it_has_not(choose: Choose, home: Path, runtime: str) -> None:
+    Profile(home, driver="none", runtime=runtime)
+    assert choose("minikube").mode == "minikube-image-load"
 
 
 @pytest.mark.parametrize(("profile", "why"), [({"nodes": 3}, "because it has 3 nodes"),
@@ -195,6 +250,8 @@ def test_others_load_unless_there_is_the_registry_addon(choose: Choose, home: Pa
     assert calls(home) == ["profile list --output json --light"]
     route = choose("minikube", "other")
     assert (route.mode, type(route.publisher)) == ("minikube-registry", RegistryAddonPublisher)
+    assert {namespace for *_, namespace in route.rights} == {"kube-system"}
+    assert ("create", "pods/portforward", "", "kube-system") in route.rights
     assert route.reason == f"images go through the registry addon of minikube profile 'other', {why}"
 
 

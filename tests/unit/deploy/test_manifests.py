@@ -229,9 +229,10 @@ PUBLISHED = PublishedImage("hello-web", ImageRef("ghcr.io/acme/hello-web", "abc"
     (PUBLISHED, None, [{"name": "login"}]),
     (PUBLISHED, [{"name": "other"}], [{"name": "other"}, {"name": "login"}]),
     (PUBLISHED, [{"name": "login"}], [{"name": "login"}]),
-    (PublishedImage("hello-web", ImageRef("localhost:5000/hello-web", "abc")), None, None),
+    (PublishedImage("hello-web", ImageRef("localhost:5000/hello-web", "abc")), None, [{"name": "login"}]),
+    (PublishedImage("hello-web", ImageRef("localhost.corp.com/hello-web", "abc")), None, [{"name": "login"}]),
     (LOCAL, None, None),
-], ids=["none", "another", "the same", "a registry on the node", "on this machine only"])
+], ids=["none", "another", "the same", "a registry on this machine", "one that is called alike", "on this machine only"])
 def test_pods_that_pull_an_image_name_the_pull_secret(image, written, expected):
     spec: Object = {"containers": [{"name": "web", "image": "hello-web"}]} | ({"imagePullSecrets": written} if written else {})
     cron = manifest("CronJob", {"jobTemplate": {"spec": {"template": {"spec": spec}}}}, "batch/v1")
