@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
@@ -14,10 +15,10 @@ from typing import TYPE_CHECKING
 from devloop.cancel import Cancel
 from devloop.cluster import Cluster, guard, identify
 from devloop.config import Loaded, load
-from devloop.config.models import Artifact, Config, PortForward, parse_duration
+from devloop.config.models import NAMESPACE, NAMESPACE_WORDS, Artifact, Config, PortForward, parse_duration
 from devloop.context import BuildContext, DigestCache, analyse, cache_directory, watch_roots
-from devloop.errors import UnreachableError
-from devloop.events import Emit, Notice, SessionStarted
+from devloop.errors import UnreachableError, UsageError
+from devloop.events import Checked, Emit, Event, Failure, Notice, SessionStarted
 from devloop.model import ImageRef
 from devloop.pipeline import Pipeline
 from devloop.plan import Dependent, Plan, plan
@@ -57,7 +58,8 @@ class App:
 
     def __init__(self, options: Options, emit: Emit, environ: Mapping[str, str] = os.environ) -> None:
         self.options = options
-        self.emit = emit
+        self.tell = emit        # events that are told already, see `emit`
+        self.emit: Emit = self._with_true_hint
         self.environ = environ
         self.force = False      # take over fields that another manager of the objects has set
         self.strict = False     # what has no effect on the Docker Engine alone is an error
@@ -67,6 +69,12 @@ class App:
         self._closing = Cancel()
         self._cache = DigestCache(cache_directory(environ))
 
+    def _with_true_hint(self, event: Event) -> None:
+        """Whoever writes a hint says kubectl; what of it helps with this session's cluster is known here."""
+        if isinstance(event, (Failure, Notice, Checked)) and (kube := self.__dict__.get("kube")):
+            event = replace(event, hint=kube.hint(event.hint))
+        self.tell(event)
+
     def close(self) -> None:
         self._closing.cancel()
         self._cache.save()
@@ -75,7 +83,9 @@ class App:
     # --- parts
 
     def load(self) -> Loaded:
-        """devloop.yaml as it is now. Raises `ConfigError`."""
+        """devloop.yaml as it is now. Raises `ConfigError`, and `UsageError` where the flag names no namespace that could be."""
+        if not re.fullmatch(NAMESPACE, self.options.namespace):
+            raise UsageError(f"--namespace: expected {NAMESPACE_WORDS}, found '{self.options.namespace}'")
         return load(self.options.filename, environ=self.environ, profiles=self.options.profile)
 
     @cached_property

@@ -31,6 +31,7 @@ config = typer.Typer(help="Look at devloop.yaml.", no_args_is_help=True)
 cli.add_typer(config, name="config")
 
 OUTPUT_CLOSED = 141      # as a shell tells of a program that SIGPIPE ended
+ASKING = 1.0             # seconds for a command to end that builds, deploys and closes nothing at the moment: it only asks
 
 Output = Literal["auto", "plain", "json"]
 OPTIONS: dict[str, tuple[Any, Any]] = {   # what every command takes: name → (type, default)
@@ -152,29 +153,50 @@ def schema() -> None:
     """Print the JSON schema of devloop.yaml."""
     from devloop.config.schema import text
 
-    sys.stdout.write(text())
+    _printed(text())
 
 
 @cli.command()
 def version() -> None:
     """Print devloop's version."""
-    sys.stdout.write(f"devloop {__version__}\n")
+    _printed(f"devloop {__version__}\n")
+
+
+def _printed(text: str) -> None:
+    if not _flushed(text):
+        raise typer.Exit(OUTPUT_CLOSED)
+
+
+def _flushed(text: str = "") -> bool:
+    """Whether standard output took this, and what was written to it before."""
+    from devloop.report.reporter import Output, OutputClosed
+
+    try:
+        Output(sys.stdout).write(text)
+    except OutputClosed:
+        return False
+    return True
 
 
 def _guarded(function: Callable[..., None], options: dict[str, Any], flags: dict[str, Any]) -> int:
     """Run a command to its exit code; whatever ended it is shown once, by the reporter."""
     from devloop.app import Options
+    from devloop.interrupt import asked, interruptible, interrupts, put_in_order
     from devloop.local_app import make
     from devloop.report import Bus, make_reporter
 
-    bus = Bus(make_reporter(options["output"], sys.stdout, environ=os.environ, verbose=options["verbose"]))
-    app = make(Options(**options), bus.emit)
-    try:
-        code = _outcome(app, lambda: function(app, **flags))
-        ended = _outcome(app, app.close)      # what cannot be put in order is told, too
-    finally:
-        bus.close()
-    return OUTPUT_CLOSED if bus.output_closed else code or ended
+    with interrupts(lambda: None):      # a signal that comes while nothing can be called off is heard by what can be, next
+        bus = Bus(make_reporter(options["output"], sys.stdout, environ=os.environ, verbose=options["verbose"]))
+        app = make(Options(**options), bus.emit)
+        try:
+            code = _outcome(app, lambda: interruptible(lambda _: function(app, **flags), ASKING))
+            ended = _outcome(app, lambda: put_in_order(app.close))      # what cannot be put in order is told, too
+        finally:
+            bus.close()
+        code = code or ended if _flushed() and not bus.output_closed else OUTPUT_CLOSED
+        if asked():
+            os._exit(code)      # the interpreter's own end would wait for threads that wait for what does not answer
+    return code
 
 
 def _outcome(app: "App", work: Callable[[], None]) -> int:
@@ -199,5 +221,15 @@ def _outcome(app: "App", work: Callable[[], None]) -> int:
 
 
 def main() -> None:
-    """The console script."""
-    cli(prog_name="devloop")
+    """What the console script comes to, see `devloop.__main__`."""
+    output = sys.stdout
+    try:
+        cli(prog_name="devloop")
+    except OSError:      # of typer's own output, such as its help: commands tell of theirs
+        pass
+    except SystemExit:
+        if sys.stdout is output:
+            raise
+        sys.stdout = output      # typer has wrapped it: its reader has gone
+    _flushed()
+    sys.exit(OUTPUT_CLOSED)

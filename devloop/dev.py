@@ -6,7 +6,7 @@ import hashlib
 import threading
 import traceback
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from queue import SimpleQueue
 
@@ -17,7 +17,7 @@ from devloop.config.models import PortForward
 from devloop.context import differs, watch_roots
 from devloop.errors import Cancelled, DevloopError
 from devloop.events import ConfigReloaded, Event, ObjectApplied
-from devloop.interrupt import interrupts
+from devloop.interrupt import interruptible, interrupts, put_in_order
 from devloop.local_app import make
 from devloop.loop import FilesChanged, GenerationDone, Loop, Queue, Stop, failure
 from devloop.pipeline import Pipeline
@@ -25,6 +25,7 @@ from devloop.plan import Plan
 from devloop.watch import Root, Watcher
 
 CLEANUP_SECONDS = 20.0
+ASKING = 1.0     # seconds for questions to end after a signal: they hold nothing
 
 
 def dev(app: App, *, cleanup: bool, port_forward: bool) -> None:
@@ -33,30 +34,71 @@ def dev(app: App, *, cleanup: bool, port_forward: bool) -> None:
     A devloop.yaml that now names another project, context or namespace ends one session, clean-up included, and begins another.
     """
     queue: Queue = SimpleQueue()
+    ready(app)
     with interrupts(lambda: queue.put(Stop())):
-        while True:
-            session = Session(app, queue, port_forward=port_forward)
+        session = Session(app, queue, port_forward=port_forward)
+        try:
             session.run(cleanup=cleanup)
-            if session.next is None:
-                raise Cancelled("interrupted")
-            app.close()
-            following = make(app.options, app.emit, app.environ, session.next)
-            following.force, following.strict, following.keep = app.force, app.strict, app.keep
-            app = following
+            while following := session.next:
+                close(session.app)
+                session = Session(following.begin(), queue, port_forward=port_forward)
+                session.run(cleanup=cleanup)
+        finally:
+            if session.app is not app:      # which whoever called us closes
+                close(session.app)
+    raise Cancelled("interrupted")
+
+
+def close(app: App) -> None:
+    """What cannot be put in order is told, and changes nothing."""
+    try:
+        app.close()
+    except DevloopError as error:
+        app.emit(failure(error))
+
+
+def ready(app: App) -> None:
+    """See that all answers that a session needs, and say where it is. Raises `DevloopError` where it does not; nothing was begun then."""
+    app.greet("dev")
+    app.warm = True
+    if app.needs_engine and not app.route.nodes:
+        app.engine.ping()
+
+
+class Following:
+    """The session that is to follow this one. It is `ready`, so that this one may end; what that tells is told when it begins."""
+
+    def __init__(self, before: App, loaded: Loaded) -> None:
+        """Raises `DevloopError` where it is not."""
+        self._emit = before.tell
+        self._held: list[Event] | None = []
+        self._app = make(before.options, self._tell, before.environ, loaded)
+        self._app.force, self._app.strict, self._app.keep = before.force, before.strict, before.keep
+        try:
+            interruptible(lambda _: ready(self._app), ASKING)
+        except BaseException:
+            put_in_order(self._app.close)
+            raise
+
+    def begin(self) -> App:
+        held, self._held = self._held or (), None
+        for event in held:
+            self._emit(event)
+        return self._app
+
+    def _tell(self, event: Event) -> None:
+        self._emit(event) if self._held is None else self._held.append(event)
 
 
 class Session:
-    """One loop on one target: the `Work` of a `Loop`."""
+    """One loop on one target, which is `ready`: the `Work` of a `Loop`."""
 
     def __init__(self, app: App, queue: Queue, *, port_forward: bool) -> None:
         self.app = app
-        self.next: Loaded | None = None      # the devloop.yaml of the session that follows this one
+        self.next: Following | None = None
+        self._ending = False
         self._queue = queue
         self._port_forward = port_forward
-        app.greet("dev")
-        app.warm = True
-        if app.needs_engine and not app.route.nodes:
-            app.engine.ping()
         self._namespaces = frozenset({app.namespace})
         self._pipeline = Pipeline(app.config, app.base, app, self._emit)
         self._loop = Loop(self, app.emit, queue)
@@ -67,7 +109,7 @@ class Session:
         """Until `Stop`, or until another session is to follow."""
         with ExitStack() as streams:
             self._tailer = self.app.tail(streams)
-            self._forwarder = self.app.forward(streams, self._forwards())
+            self._forwarder = self.app.forward(streams, self._forwards(self.app.loaded))
             self._afterwards = self.app.afterwards(streams)
             self._watcher.start()
             streams.callback(self._watcher.stop)
@@ -87,18 +129,30 @@ class Session:
     def reload(self) -> None:
         loaded = self.app.load()
         if self.app.retargets(loaded):
-            self.next = loaded
-            self._queue.put(Stop())
+            self._retarget(loaded)
             return
+        self._forwarder.update(self._forwards(loaded))      # first, as it alone may fail
         self.app.use(loaded)
         self._pipeline.use(loaded.config)
         self._watcher.update(self._roots())
         self._tailer.update(namespaces=self._namespaces, config=loaded.config.logs)
-        self._forwarder.update(self._forwards())
         self.app.emit(ConfigReloaded(self.display(self.config_file)))
 
+    def _retarget(self, loaded: Loaded) -> None:
+        """End for another session, if that can begin; or for good, where a signal comes before it is known whether it can."""
+        from devloop.forward.listen import listen
+
+        ours = {_place(forward) for forward in self._forwards(self.app.loaded)}      # they are free when this session has ended
+        for forward in self._forwards(loaded):
+            if (place := _place(forward)) not in ours:
+                listen(forward, place[1]).close()
+        with suppress(Cancelled):
+            self.next = Following(self.app, loaded)
+        self._ending = True
+        self._queue.put(Stop())
+
     def plan(self, changed: frozenset[Path] | None) -> Plan:
-        return Plan(frozenset(), False) if self.next else self.app.plan(changed, self._pipeline)
+        return Plan(frozenset(), False) if self._ending else self.app.plan(changed, self._pipeline)
 
     def start(self, generation: int, plan: Plan, cancel: Cancel) -> None:
         def work() -> None:
@@ -128,12 +182,12 @@ class Session:
             self._afterwards.follow(event.namespace)
         self.app.emit(event)
 
-    def _forwards(self) -> Sequence[PortForward]:
-        return self.app.config.port_forward if self._port_forward else ()
+    def _forwards(self, loaded: Loaded) -> Sequence[PortForward]:
+        return loaded.config.port_forward if self._port_forward else ()
 
     def _roots(self) -> list[Root]:
         contexts = self._pipeline.known.contexts
-        roots = [Root(self.config_file.parent, recursive=False)]
+        roots = [Root(self.config_file.parent, recursive=False), Root(self.config_file)]      # which may be a link
         roots += [Root(path) for path in self._pipeline.manifests.roots]
         for artifact in self.app.config.build.artifacts:
             context = contexts.get(artifact.image)
@@ -182,10 +236,18 @@ class Saves:
             return False
         try:
             content = hashlib.sha256(path.read_bytes()).digest()
+        except IsADirectoryError:       # what is in it may be new
+            self._seen.pop(path, None)
+            return True
         except OSError:
             content = b""
         before, self._seen[path] = self._seen.get(path), content
         return content != before
+
+
+def _place(forward: PortForward) -> tuple[str, int]:
+    """Where it wants to listen; 0: anywhere, or what the resource will say."""
+    return forward.address, forward.local_port or (forward.port if isinstance(forward.port, int) else 0)
 
 
 def unexpected(error: Exception) -> DevloopError:

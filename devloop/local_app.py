@@ -42,7 +42,7 @@ def make(options: Options, emit: Emit, environ: Mapping[str, str] = os.environ, 
 
 def make_local(app: App) -> LocalApp:
     """`app` on the Docker Engine; it must not have been used yet."""
-    local = LocalApp(app.options, app.emit, app.environ)
+    local = LocalApp(app.options, app.tell, app.environ)
     if "loaded" in app.__dict__:
         local.loaded = app.loaded
     return local

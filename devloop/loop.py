@@ -47,7 +47,7 @@ Queue = SimpleQueue[Message]
 
 
 class Work(Protocol):
-    """What the loop sets going. `plan` and `reload` return at once; `start` returns at once and puts `GenerationDone` later."""
+    """What the loop sets going. `plan` returns at once; `start` too, and puts `GenerationDone` later."""
 
     @property
     def config_file(self) -> Path: ...
@@ -57,7 +57,8 @@ class Work(Protocol):
         ...
 
     def reload(self) -> None:
-        """Put the edited devloop.yaml in force. Raises `ConfigError` where it is broken: the old one stays in force."""
+        """Put the edited devloop.yaml in force. Raises `DevloopError` where it is broken, or names what does not answer: the old one stays
+        in force, all of it."""
         ...
 
     def plan(self, changed: frozenset[Path] | None) -> Plan:
@@ -83,6 +84,7 @@ class Loop:
         self._pending: frozenset[Path] = frozenset()     # saved, and not live yet
         self._fresh: frozenset[Path] = frozenset()       # saved while the generation ran, perhaps for the second time
         self._everything = True                          # until a generation that covered everything was live
+        self._called_off = False                         # the last generation that ended: what it covered is still to do
         self._running: _Running | None = None
         self.generation = 0
         self.failed = False              # the last generation that ended: the next save retries it, changed or not
@@ -116,7 +118,7 @@ class Loop:
     def _finish(self, error: DevloopError | None) -> None:
         assert self._running is not None
         outcome: Outcome = "live" if error is None else "stale" if isinstance(error, Cancelled) else "failed"
-        self.failed = outcome == "failed"
+        self.failed, self._called_off = outcome == "failed", outcome == "stale"
         if error and self.failed:
             self._emit(failure(error))
         if outcome == "live":
@@ -135,7 +137,7 @@ class Loop:
                 self._everything = True
             except DevloopError as error:
                 self._emit(failure(error))
-                if not self._pending:
+                if not self._pending and not (self._everything and self._called_off):
                     return
         plan = self._work.plan(None if self._everything else self._pending)
         if plan.nothing:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import sys
 import threading
 import time
@@ -11,18 +9,11 @@ from collections import deque
 from collections.abc import Callable
 
 from devloop.events import Event, LogLine, StepOutput
+from devloop.interrupt import hang_up
 from devloop.report.reporter import OutputClosed, Reporter
 
 LIMIT = 1 << 21        # characters of lines that may wait to be shown
 SPACING = 0.01         # seconds between two writes: a flood of lines is written by the hundred, which takes a quarter of the time
-
-
-def hang_up() -> None:
-    """Ask this process for an orderly end, as a closed pipe asks: the reader has gone."""
-    if hasattr(signal, "pthread_kill"):
-        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGTERM)
-    else:
-        os.kill(os.getpid(), signal.SIGINT)
 
 
 class Bus:
@@ -33,7 +24,7 @@ class Bus:
     """
 
     def __init__(self, reporter: Reporter, *, on_closed: Callable[[], None] = hang_up) -> None:
-        """`on_closed` is called once, from the bus' thread, if the output is closed; events are dropped from then on."""
+        """`on_closed` is called once, from the bus' thread, if the output is closed, to have all end; events are dropped from then on."""
         self._reporter = reporter
         self._on_closed = on_closed
         self._lock = threading.Lock()

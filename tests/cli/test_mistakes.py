@@ -68,6 +68,14 @@ def test_a_manifest_that_is_no_yaml_is_told_with_its_place(devloop: Devloop) -> 
     assert "web.yaml:" in devloop.json("render").ended(2).one("failure")["message"]
 
 
+@pytest.mark.parametrize("command", ["run", "build", "render", "delete"])
+@pytest.mark.parametrize("namespace", ["My_NS", "a/b", "-a", "a" * 64])
+def test_a_namespace_that_cannot_be_is_told_before_anything_is_done(devloop: Devloop, command: str, namespace: str) -> None:
+    project(devloop)
+    failure = devloop.json(command, f"--namespace={namespace}").ended(2).one("failure")
+    assert failure["message"].startswith("--namespace: expected a namespace: lower-case letters, digits and '-', 63 characters at most")
+
+
 def test_docker_cannot_be_reached(devloop: Devloop) -> None:
     project(devloop)
     assert "no-docker.sock" in str(devloop.json("build").ended(14).one("failure"))

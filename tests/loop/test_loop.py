@@ -160,6 +160,31 @@ def test_a_broken_config_saved_in_the_middle_of_a_generation_does_not_lose_that_
     assert story.work.asked[-1] == {PAGE}
 
 
+def test_a_broken_config_saved_during_the_first_generation_does_not_call_it_off_for_good(story: Story) -> None:
+    story.work.broken_config = True
+    story.save(CONFIG)
+    story.done(Cancelled())
+    assert story.work.asked == [ALL, ALL]
+    assert [g for g, _ in story.work.started] == [1, 2]
+    assert [e.message for e in story.events if isinstance(e, Failure)] == ["devloop.yaml:3:1: broken"]
+
+
+def test_a_broken_config_saved_during_what_a_good_one_started_does_not_either(story: Story) -> None:
+    story.done()
+    story.save(CONFIG)
+    story.work.broken_config = True
+    story.save(CONFIG)
+    story.done(Cancelled())
+    assert story.work.asked == [ALL, ALL, ALL]
+
+
+def test_a_broken_config_does_not_try_again_what_failed(story: Story) -> None:
+    story.done(BuildError("no"))
+    story.work.broken_config = True
+    story.save(CONFIG)
+    assert story.work.asked == [ALL]
+
+
 def test_at_most_five_files_are_named_but_all_are_counted(story: Story) -> None:
     story.done()
     story.save(*(Path(f"/p/web/{n}") for n in range(9)))

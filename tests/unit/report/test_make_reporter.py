@@ -70,16 +70,17 @@ def test_forced_colours_reach_a_pipe() -> None:
 
 
 PROGRAM = """
-import os, signal, sys, threading
+import os, sys, threading
 from devloop.events import Notice
+from devloop.interrupt import interrupts
 from devloop.report import Bus, make_reporter
 stopped = threading.Event()
-signal.signal(signal.SIGTERM, lambda *_: stopped.set())
-bus = Bus(make_reporter({output!r}, sys.stdout, environ=os.environ))
-while not stopped.is_set():
-    bus.emit(Notice("again"))
-    stopped.wait(0.001)
-bus.close()
+with interrupts(stopped.set):
+    bus = Bus(make_reporter({output!r}, sys.stdout, environ=os.environ))
+    while not stopped.is_set():
+        bus.emit(Notice("again"))
+        stopped.wait(0.001)
+    bus.close()
 bus.emit(Notice("late"))
 sys.exit(7 if bus.output_closed else 1)
 """
