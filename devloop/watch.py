@@ -9,10 +9,13 @@ from __future__ import annotations
 import errno
 import logging
 import os
+import re
+import stat
 import threading
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,19 +25,49 @@ from devloop.events import Emit, Notice
 
 if TYPE_CHECKING:
     from watchdog.events import FileSystemEvent
-    from watchdog.observers.api import BaseObserver
+    from watchdog.observers.api import BaseObserver, ObservedWatch
 
 QUIET = 0.05        # a save is over when nothing happened for this long: editors' renames are 1 to 20 ms apart
 LONGEST = 2.0       # a batch never takes longer than this: a process that keeps writing must not starve the loop
 LOOKING = "looking at the files once a second instead"
+MAX_LINKS = 40      # the kernel's own limit
+DRAFT = re.compile(r"\.(.*\.)?sw[a-z]|4913|.*~|\.#.*|#.*#|.*___jb_.{3}___", re.DOTALL)
+"""What editors put beside a file that is open or being saved: vim's swap file and its probe, backups, emacs' locks and auto-saves,
+JetBrains' copies. They come and go while someone types; the save itself touches the file."""
 
 
 @dataclass(frozen=True)
 class Root:
-    """A directory to watch, with what lies below it or (`recursive` False) only the files in it."""
+    """A directory to watch, with what lies below it or (`recursive` False) only the files in it; or one file. It may be behind links, and
+    need not be there yet."""
 
     path: Path
     recursive: bool = True
+
+
+@dataclass(frozen=True)
+class _Way:
+    """Where a root's path leads now. `real` has no links in it, and is the first that is missing where one is. `steps` are all names that
+    were looked up on the way: who replaces one replaces the root. `turns` are those of them that are links, and the last."""
+
+    root: Root
+    real: str
+    directory: bool
+    inode: tuple[int, int]
+    steps: tuple[str, ...]
+    turns: tuple[str, ...]
+
+    def named(self, path: str) -> Path | None:
+        """What is at the real `path` as the root's user would name it, if it is the root or belongs to it."""
+        if path == self.real:
+            return self.root.path
+        inside = path.removeprefix(self.real.rstrip("/") + "/")
+        belongs = self.directory and inside != path and (self.root.recursive or "/" not in inside)
+        return self.root.path / inside if belongs else None
+
+    def holds(self, directory: str) -> bool:
+        """Whether what is in this real directory is below the root, however deep."""
+        return self.directory and _below(directory, self.real)
 
 
 class Watcher:
@@ -42,20 +75,24 @@ class Watcher:
 
     `relevant` is asked once per event and must be quick: what nobody depends on neither starts a batch nor prolongs one. Where files are
     looked at, it is asked for every directory, and nothing is looked at below one that nobody depends on.
-    After an overflow of the kernel's queue the roots themselves are delivered: anything below them may have changed.
+    Paths are told as the roots name them, whatever links they are behind. A root that was replaced is itself delivered, as anything below
+    it may have changed; after an overflow of the kernel's queue all roots are.
     """
 
     def __init__(self, roots: Iterable[Root], *, relevant: Callable[[Path], bool], deliver: Callable[[frozenset[Path]], None],
                  emit: Emit) -> None:
-        self._roots: tuple[Root, ...] = ()
-        self._wanted = _outermost(roots)
+        self._wanted = tuple(dict.fromkeys(roots))
         self._relevant = relevant
         self._deliver = deliver
         self._emit = emit
         self._observer: BaseObserver | None = None
         self._polling = False
-        self._observing = threading.Lock()      # one thread changes the observer at a time
+        self._observing = threading.Lock()      # one thread changes these three at a time
+        self._ways: tuple[_Way, ...] = ()
+        self._steps: frozenset[str] = frozenset()
+        self._watches: dict[Root, ObservedWatch] = {}
         self._dirty: set[Path] = set()
+        self._touched: set[str] = set()         # steps that may lead elsewhere now
         self._grown = False                     # a directory came, and watchdog does not tell whether it got a watch
         self._wake = threading.Condition()
         self._stopping = False
@@ -73,11 +110,11 @@ class Watcher:
 
     def update(self, roots: Iterable[Root]) -> None:
         """Watch these roots from now on; those that stay are not interrupted."""
-        wanted = _outermost(roots)
         with self._observing:
-            if wanted != self._roots:
-                self._wanted = wanted
-                self._observe()
+            self._wanted = tuple(dict.fromkeys(roots))
+            replaced = self._observe()
+        if replaced:
+            self._soil(replaced)
 
     def stop(self) -> None:
         """End both threads. No batch is delivered after this returns."""
@@ -88,55 +125,69 @@ class Watcher:
         _stop(self._observer)
         self._overflow.remove()
 
-    def _observe(self) -> None:
-        old = self._observer        # ends when the new one watches: nothing may slip through in between
-        trouble = self._listen()
-        if trouble:
+    # --- what is watched; all of this with `_observing`
+
+    def _observe(self, touched: frozenset[str] = frozenset()) -> set[Path]:
+        """Watch what the roots are now, after a change of the steps `touched`. The roots that are not what they were; where they were not
+        watched for a while, all."""
+        before = {way.root: way for way in self._ways}
+        if self._polling:
+            self._fit(touched)
+        elif trouble := self._listen(touched):
             from watchdog.observers.polling import PollingObserverVFS
 
-            if not self._polling:
-                self._emit(trouble)
-            self._observer = self._schedule(PollingObserverVFS(os.stat, self._entries, polling_interval=1))
-        self._polling = trouble is not None
-        self._roots = self._wanted
-        _stop(old)
+            self._emit(trouble)
+            old, self._polling, self._watches, self._ways = self._observer, True, {}, ()
+            self._observer = PollingObserverVFS(os.lstat, self._entries, polling_interval=1)
+            self._observer.start()
+            self._fit()
+            _stop(old)          # not before: nothing may slip through in between
+            touched |= self._steps
+        return {way.root.path for way in self._ways
+                if (before.get(way.root, way) != way or not touched.isdisjoint(way.steps)) and self._relevant(way.root.path)}
 
-    def _listen(self) -> Notice | None:
+    def _listen(self, touched: frozenset[str]) -> Notice | None:
         """Have the system tell what changes; where it cannot, why."""
         from watchdog.observers import Observer
 
-        for root in self._wanted:
-            if kind := file_watches.silent(root.path):
-                return Notice(f"{root.path} is on a file system that does not tell of changes ({kind}): {LOOKING}",
+        for way in map(_way, self._wanted):
+            if way not in self._ways and (kind := file_watches.silent(Path(way.real))):
+                return Notice(f"{way.root.path} is on a file system that does not tell of changes ({kind}): {LOOKING}",
                               hint="Files of this system's own are noticed at once: in WSL those below ~, not those below /mnt.",
                               level="warning")
         why = ""
         try:
-            self._observer = self._schedule(Observer())
+            if not self._observer:
+                self._observer = Observer()
+                self._observer.start()
+            self._fit(touched)
             if not file_watches.exhausted():
                 return None
-            _stop(self._observer)
         except OSError as error:
             if error.errno not in (errno.ENOSPC, errno.EMFILE):
                 why = f" ({error.strerror or error})"
         return Notice(f"the system's file watches ran out{why}: {LOOKING}", level="warning",
                       hint="Linux: sudo sysctl fs.inotify.max_user_watches=524288 fs.inotify.max_user_instances=512")
 
-    def _entries(self, directory: str | None) -> Iterator[os.DirEntry[str]]:
-        """What is looked at of a directory."""
-        for entry in os.scandir(directory):
-            if not entry.is_dir(follow_symlinks=False) or (entry.name != ".git" and self._relevant(Path(entry.path))):
-                yield entry
+    def _fit(self, touched: frozenset[str] = frozenset()) -> None:
+        """Have the observer watch what the roots are now, and nothing else. A watch is of a directory, not of its name: what was replaced
+        needs a new one, even if it got the number of the old one. What stays is not interrupted."""
+        while (ways := tuple(map(_way, self._wanted))) != self._ways or touched:       # again if that has changed meanwhile
+            before = {way.root: way.inode for way in self._ways}
+            touched |= {way.real for way in ways if before.get(way.root, way.inode) != way.inode}
+            self._ways, self._steps = ways, frozenset(step for way in ways for step in way.steps)
+            places = _places(ways)
+            for place in [place for place in self._watches if any(_below(str(place.path), step) for step in touched)]:
+                self._unschedule(place)
+            for place in places:
+                if place not in self._watches:
+                    with suppress(FileNotFoundError, NotADirectoryError):       # it has just gone
+                        self._schedule(place)
+            for place in self._watches.keys() - places:
+                self._unschedule(place)
+            touched = frozenset()
 
-    def _fitted(self) -> bool:
-        """Whether what came is watched, too. Where it is not, all is looked at from now on."""
-        with self._observing:
-            if self._polling or not file_watches.exhausted():
-                return True
-            self._observe()
-            return False
-
-    def _schedule(self, observer: BaseObserver) -> BaseObserver:
+    def _schedule(self, place: Root) -> None:
         from watchdog import events
 
         class Handler(events.FileSystemEventHandler):
@@ -145,28 +196,41 @@ class Watcher:
         kinds: list[type[FileSystemEvent]] = [
             events.FileCreatedEvent, events.FileModifiedEvent, events.FileDeletedEvent, events.FileMovedEvent, events.FileAttribEvent,
             events.DirCreatedEvent, events.DirDeletedEvent, events.DirMovedEvent]
-        try:
-            for root in self._wanted:
-                if root.path.is_dir():
-                    observer.schedule(Handler(), str(root.path), recursive=root.recursive, event_filter=kinds)
-            observer.start()
-        except OSError:
-            _stop(observer)
-            raise
-        return observer
+        assert self._observer
+        self._watches[place] = self._observer.schedule(Handler(), str(place.path), recursive=place.recursive, event_filter=kinds)
+
+    def _unschedule(self, place: Root) -> None:
+        assert self._observer
+        self._observer.unschedule(self._watches.pop(place))
+
+    def _entries(self, directory: str | None) -> Iterator[os.DirEntry[str]]:
+        """What is looked at of a directory: of one that only leads to a root, the next step."""
+        inside = any(way.holds(str(directory)) for way in self._ways)
+        for entry in os.scandir(directory):
+            if entry.path in self._steps or (inside and (not entry.is_dir(follow_symlinks=False) or (
+                    entry.name != ".git" and any(self._relevant(path) for path in self._named(entry.path))))):
+                yield entry
+
+    # --- what happens there
 
     def _noticed(self, event: FileSystemEvent) -> None:
-        paths = {Path(os.fsdecode(p)) for p in (event.src_path, event.dest_path) if p}
-        dirty = {p for p in paths if ".git" not in p.parts and self._relevant(p)}
-        if dirty:
-            self._soil(dirty, grown=event.is_directory)
+        paths = {os.fsdecode(p) for p in (event.src_path, event.dest_path) if p}
+        dirty = {named for path in paths for named in self._named(path)
+                 if ".git" not in named.parts and not DRAFT.fullmatch(named.name) and self._relevant(named)}
+        touched = self._steps & paths if event.event_type in ("created", "deleted", "moved") else frozenset()
+        if dirty or touched:
+            self._soil(dirty, touched, grown=event.is_directory)
+
+    def _named(self, path: str) -> set[Path]:
+        return {named for way in self._ways if (named := way.named(path))}
 
     def _overflowed(self) -> None:
-        self._soil({root.path for root in self._roots}, grown=True)
+        self._soil({root.path for root in self._wanted if self._relevant(root.path)}, grown=True)
 
-    def _soil(self, dirty: set[Path], *, grown: bool) -> None:
+    def _soil(self, dirty: set[Path], touched: frozenset[str] = frozenset(), *, grown: bool = False) -> None:
         with self._wake:
             self._dirty |= dirty
+            self._touched |= touched
             self._grown |= grown
             self._last = time.monotonic()
             self._wake.notify()
@@ -174,7 +238,7 @@ class Watcher:
     def _settle(self) -> None:
         while True:
             with self._wake:
-                self._wake.wait_for(lambda: self._dirty or self._stopping)
+                self._wake.wait_for(lambda: self._dirty or self._touched or self._grown or self._stopping)
                 deadline = time.monotonic() + LONGEST
                 while not self._stopping:
                     quiet = min(self._last + QUIET, deadline) - time.monotonic()
@@ -183,11 +247,59 @@ class Watcher:
                     self._wake.wait(quiet)
                 if self._stopping:
                     return
-                batch, self._dirty = frozenset(self._dirty), set()
+                batch, self._dirty = self._dirty, set()
+                touched, self._touched = frozenset(self._touched), set()
                 grown, self._grown = self._grown, False
-            if grown and not self._fitted():
-                batch |= {root.path for root in self._roots}
-            self._deliver(batch)
+            if touched or grown:
+                with self._observing:
+                    batch |= self._observe(touched)
+            if batch:
+                self._deliver(frozenset(batch))
+
+
+def _way(root: Root) -> _Way:
+    at, found = "/", os.lstat("/")
+    steps: list[str] = []
+    turns: list[str] = []
+    missing = False
+    pending = [*reversed(root.path.parts[1:])]
+    while pending and not missing:
+        name = pending.pop()
+        if name == "..":
+            at = os.path.dirname(at)
+            continue
+        step = os.path.join(at, name)
+        try:
+            found = os.lstat(step)
+            target = os.readlink(step) if stat.S_ISLNK(found.st_mode) else ""
+        except NotADirectoryError:      # the step before leads no further
+            missing = True
+            break
+        except OSError:
+            target, missing = "", True
+        steps.append(step)
+        at = step
+        if target:
+            turns.append(step)
+            at = "/" if target.startswith("/") else os.path.dirname(step)
+            pending += reversed([part for part in target.split("/") if part not in ("", ".")])
+            missing = len(turns) > MAX_LINKS
+    return _Way(root, at, not missing and stat.S_ISDIR(found.st_mode), (0, 0) if missing else (found.st_dev, found.st_ino),
+                tuple(steps), (*turns, *steps[-1:]))
+
+
+def _places(ways: Iterable[_Way]) -> tuple[Root, ...]:
+    """The directories that tell of all that happens to roots: themselves, and those where they or links to them are entered. Inside of a
+    root every step is looked after, elsewhere links and the last: above a project there may be a home directory, where much happens."""
+    entered = {os.path.dirname(step) for way in ways for step in way.steps
+               if step in way.turns or any(root.holds(os.path.dirname(step)) for root in ways)}
+    return _outermost([Root(Path(way.real), way.root.recursive) for way in ways if way.directory]
+                      + [Root(Path(directory), recursive=False) for directory in entered if directory != "/"])
+
+
+def _below(path: str, above: str) -> bool:
+    """Whether `path` is `above`, or lies below it."""
+    return path == above or path.startswith(above.rstrip("/") + "/")
 
 
 def _outermost(roots: Iterable[Root]) -> tuple[Root, ...]:

@@ -6,6 +6,7 @@ import errno
 import os
 import re
 import sys
+from collections.abc import Collection, Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,14 @@ def _inotify() -> tuple[Any, int]:
 
     libc = ctypes.CDLL(None, use_errno=True)
     return libc, libc.inotify_init1(os.O_CLOEXEC)
+
+
+def links(path: Path, roots: Collection[Path]) -> Iterator[Path]:
+    """What is a link of `path` and the directories up to one of `roots`: where a link is, nothing is told of what it leads to."""
+    while path not in roots and path != path.parent:
+        if os.path.islink(path):
+            yield path
+        path = path.parent
 
 
 def silent(path: Path, mounts: Path = Path("/proc/self/mountinfo")) -> str:

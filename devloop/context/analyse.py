@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from devloop.cancel import Cancel
+from devloop.clients import file_watches
 from devloop.config.models import Artifact
 from devloop.context.buildcontext import BuildContext
 from devloop.context.cache import DigestCache
@@ -58,11 +59,14 @@ def analyse(artifact: Artifact, base: Path, cache: DigestCache, *, buildkit: boo
 
 
 def watch_roots(artifact: Artifact, base: Path) -> tuple[Path, ...]:
-    """The directories to watch, and those a fix for a failed `analyse` would come from: the context, and the Dockerfile's if that
-    lies elsewhere."""
+    """What to watch, and where a fix for a failed `analyse` would come from: the context, the Dockerfile's directory if that lies
+    elsewhere, and what of the Dockerfile and the ignore files is behind a link."""
     root = Path(os.path.abspath(base / artifact.context))
-    directory = Path(os.path.abspath(root / (artifact.docker.dockerfile or DEFAULTS[0]))).parent
-    return (root,) if directory == root or root in directory.parents else (root, directory)
+    candidates = _candidates(artifact, root)
+    directory = candidates[0].parent
+    roots = (root,) if directory == root or root in directory.parents else (root, directory)
+    read = [root / IGNORE, *candidates, *(path.with_name(path.name + IGNORE) for path in candidates)]
+    return tuple(dict.fromkeys((*roots, *(link for path in read for link in file_watches.links(path, roots)))))
 
 
 def shown(path: Path, base: Path) -> str:
@@ -84,10 +88,15 @@ def _root(artifact: Artifact, base: Path) -> Path:
     return root
 
 
+def _candidates(artifact: Artifact, root: Path) -> tuple[Path, ...]:
+    wanted = artifact.docker.dockerfile
+    return tuple(Path(os.path.abspath(root / name)) for name in ((wanted,) if wanted else DEFAULTS))
+
+
 def _dockerfile(artifact: Artifact, root: Path, base: Path) -> tuple[Path, tuple[Path, ...]]:
     """The Dockerfile, and every path that would be it if it were there."""
     wanted = artifact.docker.dockerfile
-    candidates = tuple(Path(os.path.abspath(root / name)) for name in ((wanted,) if wanted else DEFAULTS))
+    candidates = _candidates(artifact, root)
     for path in candidates:
         if path.is_file():
             return path, candidates

@@ -22,7 +22,7 @@ class BuildContext:
     `dockerfile_name` is the name under which the Engine finds the Dockerfile in the tar. `files` is sorted and holds what the
     Dockerfile can see and nothing else, `size` is the sum of their bytes. `needs_buildkit` says why the Dockerfile needs BuildKit
     (``RUN --mount on line 7``), or is empty. `digest` is the sha256 in hex of the Dockerfile and of every file's path, type,
-    permissions, link target and content. `roots` are the directories to watch; `skipped` what cannot be sent, with the reason
+    permissions, link target and content. `roots` are what to watch; `skipped` what cannot be sent, with the reason
     (``run.sock (a socket)``).
     """
 

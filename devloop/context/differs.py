@@ -12,9 +12,11 @@ from devloop.context.buildcontext import BuildContext
 
 
 def differs(context: BuildContext, path: Path) -> bool:
-    """`path` is below the context. Compares existence, type, permissions, link target, size and content; a file that cannot be
-    read differs. A directory that is there, as it was, differs: something in it may be new."""
+    """`path` is the context or below it. Compares existence, type, permissions, link target, size and content; a file that cannot be
+    read differs. A directory that is there, as it was, differs: something in it may be new. The context itself always does."""
     name = os.path.relpath(path, context.root).replace(os.sep, "/")
+    if name == ".":
+        return True
     at = bisect_left(context.files, name, key=lambda file: file.path)
     known = context.files[at] if at < len(context.files) and context.files[at].path == name else None
     try:

@@ -148,7 +148,7 @@ class Selector:
 
     def _lstat(self, path: str) -> os.stat_result | None:
         try:
-            return os.lstat(self._absolute(path))
+            return os.stat(self._root) if path == "." else os.lstat(self._absolute(path))    # the context itself may be a link
         except (FileNotFoundError, NotADirectoryError):
             return None
         except OSError as error:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 
 import pytest
 from harness import Event, Session
@@ -45,6 +47,17 @@ def saved(session: Session, generation: int) -> int:
 
 def greet(project: Project, text: str) -> None:
     project.write("web/www/index.html", f"<h1>{text}</h1>\n")
+
+
+def served(session: Session, project: Project, text: str) -> None:
+    """Wait until this greeting is what the port answers, and all is done."""
+    def answers() -> bool:
+        with suppress(OSError):      # between an old pod and a new one
+            return project.page() == f"<h1>{text}</h1>\n"
+        return False
+
+    eventually(answers)
+    session.settled()
 
 
 # --- a save
@@ -103,25 +116,84 @@ def test_a_checkout_of_many_files_is_one_generation(project: Project) -> None:
         assert len(session.all("generationFinished", outcome="live")) == 4
 
 
-def test_an_editors_swap_and_backup_files_are_part_of_its_save_or_nothing(project: Project, dev: Session) -> None:
+def test_an_editors_swap_and_backup_files_start_nothing_where_nothing_ignores_them(project: Project) -> None:
+    (project.path / "web" / ".dockerignore").unlink()
     page = project.path / "web" / "www" / "index.html"
-    swap = page.with_name(".index.html.swp")
-    swap.write_text("vim was here")                      # as vim does it: swap file, probe, backup by rename, new file, backup away
-    page.with_name("4913").write_text("")
-    page.with_name("4913").unlink()
-    page.rename(page.with_name("index.html~"))
-    page.write_text("<h1>From vim</h1>\n")
-    page.with_name("index.html~").unlink()
-    first = saved(dev, 2)
-    dev.live(first)
-    assert project.page() == "<h1>From vim</h1>\n"
-    swap.unlink()
-    draft = page.with_name("index.html.tmp.123")         # as most others do it: a new file is renamed over the old one
-    draft.write_text("<h1>Renamed</h1>\n")
-    draft.replace(page)
-    dev.live(saved(dev, first + 1))
-    assert project.page() == "<h1>Renamed</h1>\n"
-    assert len(dev.all("generationFinished", outcome="live")) == 3
+    with project.start("dev", "--no-cleanup") as session:
+        session.live(1)
+        session.port("service/hello")
+        swap = page.with_name(".index.html.swp")
+        swap.write_text("vim was here")                      # as vim does it: swap file, probe, backup by rename, new file, backup away
+        page.with_name("4913").write_text("")
+        page.with_name("4913").unlink()
+        page.rename(page.with_name("index.html~"))
+        page.write_text("<h1>From vim</h1>\n")
+        page.with_name("index.html~").unlink()
+        first = saved(session, 2)
+        session.live(first)
+        assert project.page() == "<h1>From vim</h1>\n"
+        swap.unlink()
+        lock, auto, old = (page.with_name(name) for name in (".#index.html", "#index.html#", "index.html___jb_old___"))
+        lock.symlink_to("someone@somewhere.1")               # as emacs and JetBrains do it, before there is a save
+        auto.write_text("<h1>Half")
+        old.write_text("old")
+        session.next_live(lambda: greet(project, "Saved"))
+        assert project.page() == "<h1>Saved</h1>\n"
+        for draft in (lock, auto, old):
+            draft.unlink()
+        before = session.generation
+        temporary = page.with_name("index.html.tmp.123")     # as most others do it: a new file is renamed over the old one
+        temporary.write_text("<h1>Renamed</h1>\n")
+        temporary.replace(page)
+        session.live(saved(session, before + 1))
+        assert project.page() == "<h1>Renamed</h1>\n"
+        assert len(session.all("generationFinished", outcome="live")) == 4
+        files = {file for event in session.all("generationStarted") for file in event["files"]}
+        assert files == {"web/www/index.html", "web/www/index.html.tmp.123"}
+
+
+def test_directories_that_are_replaced_are_served_from_then_on(project: Project, dev: Session) -> None:
+    web, k8s = project.path / "web", project.path / "k8s"
+    shutil.copytree(web, project.path / "web.new")
+    project.write("web.new/www/index.html", "<h1>Swapped</h1>\n")
+    web.rename(project.path / "web.old")
+    (project.path / "web.new").rename(web)
+    served(dev, project, "Swapped")
+    greet(project, "In the new directory")
+    served(dev, project, "In the new directory")
+
+    shutil.rmtree(web)
+    (project.path / "web.old").rename(web)
+    greet(project, "Back")
+    served(dev, project, "Back")
+
+    shutil.copytree(k8s, project.path / "k8s.new")
+    shutil.rmtree(k8s)
+    (project.path / "k8s.new").rename(k8s)
+    before = dev.settled()
+    project.edit("k8s/config.yaml", "data:", "data:\n  replaced: here")
+    dev.wait_for("objectApplied", resource="configmap/hello", action="configured")
+    dev.live(saved(dev, before + 1))
+
+
+def test_what_is_behind_links_is_built_and_deployed(project: Project) -> None:
+    elsewhere = project.path.with_name(f"{project.path.name}-elsewhere")
+    elsewhere.mkdir()
+    for name in ("web", "k8s", "devloop.yaml"):
+        (project.path / name).rename(elsewhere / name)
+        (project.path / name).symlink_to(elsewhere / name)
+    (elsewhere / "k8s" / "config.yaml").rename(elsewhere / "config.yaml")
+    (elsewhere / "k8s" / "config.yaml").symlink_to("../config.yaml")
+    with project.start("dev", "--no-cleanup") as session:
+        session.live(1)
+        session.port("service/hello")
+        session.next_live(lambda: greet(project, "Behind a link"))
+        assert project.page() == "<h1>Behind a link</h1>\n"
+        assert session.all("generationStarted")[-1]["files"] == ["web/www/index.html"]
+        session.next_live(lambda: project.edit("k8s/config.yaml", "data:", "data:\n  linked: here"))
+        assert session.all("generationStarted")[-1]["files"] == ["k8s/config.yaml"]
+        project.edit("devloop.yaml", "portForward:", "portForward:\n  - {resource: deployment/hello, port: 8080}")
+        session.wait_for("configReloaded")
 
 
 def test_an_object_that_left_the_manifests_is_removed(project: Project, kube: Kube) -> None:
