@@ -8,6 +8,8 @@ connection: requests and watches are made here, on urllib3.
 from __future__ import annotations
 
 import json
+import re
+import shlex
 import ssl
 import threading
 import time
@@ -33,6 +35,9 @@ JSON_PATCH = "application/json-patch+json"
 
 CONNECT_TIMEOUT = 5.0
 SHORT_WATCH = 1.0        # a server that ends watches sooner, and without an event, is not asked again at once
+
+KUBECTL = re.compile(r"\bkubectl (?!config |kustomize)")
+"""In a hint: a command that asks a cluster, unlike the two that are left out."""
 
 
 @dataclass(frozen=True)
@@ -106,6 +111,7 @@ class Kube:
         self.context_entry: Mapping[str, Any] = entry.context_entry
         self.in_cluster: bool = entry.in_cluster
         self.server: str = self._configuration.host.rstrip("/")
+        self._kubectl = "kubectl " if entry.current else f"kubectl --context {shlex.quote(self.context)} "
         self._tls = tls(self._configuration) if self.server.startswith("https") else None
         self._proxy = proxy_url(self._configuration)
         pool: dict[str, Any] = {"ssl_context": self._tls, "maxsize": 32, "retries": False,
@@ -248,6 +254,10 @@ class Kube:
         host = url.hostname or ""
         return Endpoint(host, url.port or (443 if self._tls else 80), self._configuration.tls_server_name or host,
                         self._tls, self._headers(None), url.path, self._proxy)
+
+    def hint(self, text: str) -> str:
+        """A hint as it is true of this cluster: the kubectl that it names asks the current context, if not told otherwise."""
+        return KUBECTL.sub(lambda _: self._kubectl, text)
 
     def close(self) -> None:
         self._pool.clear()

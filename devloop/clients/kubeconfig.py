@@ -14,13 +14,15 @@ from devloop.errors import UnreachableError
 
 @dataclass(frozen=True)
 class Entry:
-    """One context of the kubeconfig; `cluster` and `context_entry` are its raw entries, extensions included."""
+    """One context of the kubeconfig; `cluster` and `context_entry` are its raw entries, extensions included. `current`: kubectl uses it
+    without being told."""
 
     context: str
     namespace: str
     cluster: Mapping[str, Any]
     context_entry: Mapping[str, Any]
     in_cluster: bool = False
+    current: bool = True
 
 
 def load(context: str, kubeconfig: str) -> tuple[Any, Entry]:
@@ -74,7 +76,7 @@ def _entry(raw: Mapping[str, Any], context: str) -> Entry:
                                hint="Choose one of them with --kube-context.")
     chosen = contexts[name]
     cluster = next((c.get("cluster") or {} for c in raw.get("clusters") or () if c["name"] == chosen.get("cluster")), {})
-    return Entry(name, chosen.get("namespace") or "default", cluster, chosen)
+    return Entry(name, chosen.get("namespace") or "default", cluster, chosen, current=name == raw.get("current-context"))
 
 
 def tls(configuration: Any) -> ssl.SSLContext:

@@ -108,7 +108,8 @@ def _template(template: Object | None) -> Object:
 
 
 def _pod_spec(spec: Object, defaults: Mapping[str, Any]) -> Object:
-    spec = {**defaults, **spec}
+    alias = {"serviceAccountName": spec["serviceAccount"]} if spec.get("serviceAccount") else {}
+    spec = {**defaults, **alias, **spec}
     for key in _CONTAINER_LISTS:
         if key in spec:
             spec[key] = [_container(container) for container in spec[key]]

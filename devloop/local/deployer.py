@@ -9,6 +9,7 @@ from devloop.cancel import Cancel
 from devloop.deploy.deployer import Deployer
 from devloop.errors import DeployError, EngineError
 from devloop.events import Emit, Notice, ObjectApplied
+from devloop.local.kube import REMOVE_CLAIMS
 from devloop.local.unsupported import Finding, skipped, told, unsupported
 from devloop.model import Manifest, ObjectRef
 
@@ -63,7 +64,7 @@ class LocalDeployer:
                 if gone:
                     emit(ObjectApplied("deleted", f"{kind}/{name}", namespace))
                 else:
-                    emit(Notice(f"{kind}/{name} stays, with its data", hint="To remove it: devloop delete --local --volumes"))
+                    emit(Notice(f"{kind}/{name} stays, with its data", hint=f"To remove it: {REMOVE_CLAIMS}"))
 
 
 def _count(findings: Sequence[Finding]) -> str:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import queue
+import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Literal
 
 from devloop.cancel import Cancel
-from devloop.clients.kube import ByteStream, Endpoint, Kube, Query, WatchEvent
+from devloop.clients.kube import KUBECTL, ByteStream, Endpoint, Kube, Query, WatchEvent
 from devloop.errors import UnreachableError
 from devloop.local.api import Api
 from devloop.local.logs import LogSource
@@ -17,6 +18,10 @@ from devloop.local.routes import route
 from devloop.local.selectors import field_matcher, matcher
 from devloop.local.store import Store
 from devloop.model import Object
+
+REMOVE_CLAIMS = "devloop delete --local --volumes"
+_REMOVE_CLAIM = re.compile(r"kubectl delete persistentvolumeclaim .*")
+_NEXT_SENTENCE = re.compile(r"(?<=[.?!]) (?=[A-Z'])")
 
 Change = tuple[Literal["ADDED", "MODIFIED", "DELETED"], Object]
 
@@ -39,6 +44,11 @@ class LocalKube(Kube):
         store.furnish(self.namespace, platform)
         self._resources = {}
         self._lock = threading.Lock()
+
+    def hint(self, text: str) -> str:
+        """Without the sentences that name kubectl, which would ask another cluster: what is here only this process knows."""
+        sentences = _NEXT_SENTENCE.split(_REMOVE_CLAIM.sub(REMOVE_CLAIMS, text))
+        return " ".join(sentence for sentence in sentences if not KUBECTL.search(sentence))
 
     def close(self) -> None:
         self._api.close()

@@ -60,13 +60,14 @@ def test_files_of_objects_have_their_paths_modes_and_contents(local: Local) -> N
 
 def test_files_change_when_their_object_does(local: Local) -> None:
     first = local.config_map("changing", page="one", old="x")
-    local.pod("watching", container("main", "until grep -q two /changing/page; do sleep 0.05; done; cat /changing/page; cat /changing/new; "
+    local.pod("watching", container("main", "was=$(stat -c %i /changing/page); until grep -q two /changing/page; do sleep 0.05; done; "
+                                            "cat /changing/page; cat /changing/new; [ $(stat -c %i /changing/page) = $was ] && echo kept; "
                                             "readlink /changing/page; exec sleep 1000", volumeMounts=mounted("changing")),
               volumes=[{"name": "changing", "configMap": {"name": "changing"}}])
     local.ready("watching")
     local.store.update({**first, "data": {"page": "two\n", "new": "three\n"},
                         "metadata": {k: v for k, v in first["metadata"].items() if k != "resourceVersion"}})
-    assert local.says("watching", "..data/page\n") == "two\nthree\n..data/page\n"
+    assert local.says("watching", "..data/page\n") == "two\nthree\nkept\n..data/page\n"
     local.delete("watching", grace=0)
 
 

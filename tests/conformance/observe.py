@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any, Self
@@ -62,6 +62,11 @@ class Observer:
             assert time.monotonic() < deadline, f"{instead()}\n{self.told()}"
             assert self.session.process.poll() is None, f"devloop has ended\n{self.session.said()}"
             time.sleep(0.1)
+
+
+def no_kubectl(events: Iterable[Event]) -> None:
+    """No message and no hint sends the user of the Docker Engine to a cluster."""
+    assert not [event for event in events if event["type"] != "logLine" and "kubectl" in json.dumps(event)]
 
 
 def _answer(url: str) -> str:

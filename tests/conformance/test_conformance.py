@@ -19,7 +19,7 @@ from harness import Result, Session
 
 from devloop.clients.kube import Kube
 from tests.conformance.cases import HERE, Case, read, statements
-from tests.conformance.observe import PATIENCE, Observer, Steady
+from tests.conformance.observe import PATIENCE, Observer, Steady, no_kubectl
 from tests.conformance.targets import LACKS, Project, Target, values
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(400)]
@@ -145,6 +145,8 @@ def test_nothing_more_was_written_and_all_of_it_ends_with_the_session(changed: T
     changed.session.interrupt()
     assert changed.session.ended() == 130
     assert not changed.session.all("failure")
+    if changed.project.target.name == "docker":
+        no_kubectl(changed.session.events)
 
 
 # --- one run each
@@ -178,6 +180,8 @@ def test_a_run_ends_as_the_case_states(endings: Endings, target: Target, name: s
         assert part in f"{failure['message']} {failure['hint']}", failure
     for line in stated.get("details", ()):
         assert line in failure["details"], failure
+    if target.name == "docker":
+        no_kubectl(endings[name].result().events)
 
 
 # --- what outlives its pods
@@ -205,11 +209,16 @@ def claimed(request: pytest.FixtureRequest, target: Target, tmp_path: Path) -> I
 
 @on_both
 def test_what_is_claimed_outlives_its_pods(claimed: Project) -> None:
-    for run in (1, 2):
-        with claimed.start("run", "--tail") as session:
+    for run, command in enumerate((["run", "--tail"], ["dev"]), 1):
+        with claimed.start(*command) as session:
             seen = Observer(session, claimed.target.lacks)
             seen.logs({"plain/main": [f"run {run}"]} | {f"stateful-{n}/main": [" ".join([f"stateful-{n}"] * run)] for n in range(2)})
             session.live(1)
             session.interrupt()
             assert session.ended() == 130
-        claimed.run("delete").ended(0)
+        deleted = claimed.run("delete").ended(0)
+        if claimed.target.name == "docker":
+            no_kubectl([*session.events, *deleted.events])
+            told = [event for result in (session, deleted) for event in result.all("notice") if "stays, with its data" in event["message"]]
+            assert {event["hint"] for event in told} == {"To remove it: devloop delete --local --volumes"}
+            assert len(told) == 3 * run     # `dev` tells at its end, too

@@ -6,7 +6,7 @@ import secrets
 import socket
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from devloop.cancel import Cancel
@@ -77,7 +77,7 @@ class Network:
             token, bindings = secrets.token_bytes(16), {f"{PORT}/tcp": [{"HostIp": LOCAL, "HostPort": ""}]}
             place = self._run("hub", published(self._relay(ref, token, "hub"), bindings))[1]
             gate = Gate(LOCAL, place.published[PORT], token)
-            _first_told(gate, cancel)
+            _first_told(lambda: gate.tell(_hub([])), "hub", cancel)
             self._started = ref, gate, place.ip
 
     # --- pods
@@ -126,13 +126,18 @@ class Network:
     # --- Services
 
     def service(self, name: str, bindings: Mapping[str, Sequence[Binding]], cancel: Cancel) -> tuple[str, engine_networks.Place]:
-        """A running relay for a Service, with ports published: its id, and where it is. Raises as `sandbox` does."""
+        """A running relay for a Service, with ports published, which listens: its id, and where it is. Raises as `sandbox` does."""
         self.start(cancel)
         token = secrets.token_bytes(16)
         config = published(self._relay(self._ready()[0], token, "service"), bindings)
         made, place = self._run(f"{name}-service-{secrets.token_hex(3)}", config)
         with self._lock:
             self._services[place.ip] = Inner(place.ip, token)
+        try:
+            _first_told(lambda: self.tell(place.ip, {}), f"{name}-service-…", cancel)
+        except BaseException:
+            self.discard(made)
+            raise
         return made, place
 
     def tell(self, ip: str, listeners: Mapping[int, Listener]) -> None:
@@ -214,12 +219,12 @@ class Network:
             raise
 
 
-def _first_told(gate: Gate, cancel: Cancel) -> None:
+def _first_told(tell: Callable[[], None], name: str, cancel: Cancel) -> None:
     """A relay that was started this moment need not listen yet."""
     begun = time.monotonic()
     while True:
         try:
-            gate.tell(_hub([]))
+            tell()
             return
         except UnreachableError:
             if time.monotonic() > begun + REFUSED_WAIT:
@@ -227,7 +232,7 @@ def _first_told(gate: Gate, cancel: Cancel) -> None:
         except NotConnected as error:
             if time.monotonic() > begun + FIRST_WAIT:
                 raise UnreachableError(f"the project's network in the Docker Engine does not begin to answer: {error.reason}",
-                                       hint="Does 'docker logs' or 'docker inspect' of its container (devloop-…-hub) tell why?") from error
+                                       hint=f"Does 'docker logs' or 'docker inspect' of its container devloop-…-{name} tell?") from error
         cancel.wait(0.02)
 
 

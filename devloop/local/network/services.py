@@ -178,9 +178,9 @@ class Services:
             raise
         else:
             relay.published = at.published
-            relay.ip = at.ip
             for notice in publishing.notices(place, relay.wanted, relay.published):
                 self._emit(notice)
+            relay.ip = at.ip        # the last: from now on the Service may be told of as one that is there
         finally:
             if self._relays.get(place) is not relay and relay.id:
                 self._network.discard(relay.id)     # the Service went, or changed, meanwhile

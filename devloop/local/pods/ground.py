@@ -76,9 +76,8 @@ class Ground:
         if changed:
             tars = {name: self._tar(name) for name in changed}
             for name, found in changed.items():
-                before = self._versions[name]
                 self._versions[name] += 1
-                tars[name].files(found, before + 1, group(pod), before=before)
+                tars[name].files(found, self._versions[name], group(pod), before=self._contents[name])
             self._put(tars)
             self._contents |= changed
 

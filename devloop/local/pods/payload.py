@@ -100,9 +100,13 @@ class Tar:
     def link(self, path: str, target: str) -> None:
         self._add(path, tarfile.SYMTYPE, 0o777, 0, target=target)
 
-    def files(self, files: Files, version: int, gid: int | None, *, before: int | None = None) -> None:
-        """All files of a volume as the kubelet lays them out: in a directory of their own, which `DATA` points to. `before`: the version
-        that is there."""
+    def files(self, files: Files, version: int, gid: int | None, *, before: Files | None = None) -> None:
+        """All files of a volume as the kubelet lays them out: in a directory of their own, which `DATA` points to. `before`: those that are
+        there, of the version before this one.
+
+        The Engine removes what it unpacks over: the links that are there stay as they are, and new ones come first, so that `DATA` alone
+        is away for a moment.
+        """
         place = f"..{version}"
         extra = 0o440 if gid is not None else 0
         folders = sorted({"/".join(parts[:n]) for parts in (path.split("/") for path in files) for n in range(1, len(parts))})
@@ -110,11 +114,11 @@ class Tar:
             self.directory(f"{place}/{folder}".rstrip("/"), 0o2775 if gid is not None else 0o755, gid or 0)
         for path, file in sorted(files.items()):
             self.file(f"{place}/{path}", File(file.data, file.mode | extra), gid or 0)
-        self.link(DATA, place)
-        for top in sorted({path.partition("/")[0] for path in files}):
+        for top in sorted(_tops(files) - _tops(before or {})):
             self.link(top, f"{DATA}/{top}")
+        self.link(DATA, place)
         if before is not None:
-            self.link(f"..{before}", DATA)      # takes the place of the directory, with all that is in it
+            self.link(f"..{version - 1}", DATA)      # takes the place of the directory, with all that is in it
 
     def done(self) -> bytes:
         self._tar.close()
@@ -124,6 +128,10 @@ class Tar:
         entry = tarfile.TarInfo(posixpath.normpath(f"{self._root}/{path}"))
         entry.type, entry.mode, entry.gid, entry.size, entry.linkname = type, mode, gid, len(data), target
         self._tar.addfile(entry, io.BytesIO(data))
+
+
+def _tops(files: Files) -> set[str]:
+    return {path.partition("/")[0] for path in files}
 
 
 def folders(paths: Iterable[str]) -> list[str]:

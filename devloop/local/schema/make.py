@@ -21,14 +21,14 @@ Json = dict[str, Any]
 
 _GIVEN = {"IntOrString": "p", "Quantity": "q", "Time": "s", "MicroTime": "s", "FieldsV1": "o", "RawExtension": "o"}
 _PLAIN = {"string": "s", "integer": "i", "number": "n", "boolean": "b"}
-_NOT_APPLIED = ("Node", "Event", "ControllerRevision")
+NOT_APPLIED = ("Node", "Event", "ControllerRevision")
 """Kinds that nobody applies."""
 
 
 def compact(definitions: Json) -> Json:
     """Of the ``definitions`` of an OpenAPI document, those that the local target's kinds need."""
     kinds = {f"{k.api_version} {k.kind}": f"io.k8s.api.{group(k).removesuffix('.k8s.io') or 'core'}.v1.{k.kind}"
-             for k in KINDS if k.kind not in _NOT_APPLIED}
+             for k in KINDS if k.kind not in NOT_APPLIED}
     types: dict[str, Json] = {}
     due = list(kinds.values())
     while due:

@@ -38,6 +38,11 @@ def test_what_is_left_out_is_filled_in(kube: LocalKube) -> None:
         "schedulerName": "default-scheduler"}
 
 
+def test_the_older_name_of_the_service_account_is_the_same(kube: LocalKube) -> None:
+    made = apply(kube, workload("Deployment", pod=template(serviceAccount="reader")))
+    assert made["spec"]["template"]["spec"]["serviceAccountName"] == "reader"
+
+
 def test_the_same_again_changes_nothing(kube: LocalKube) -> None:
     service = thing("Service", "web", spec={"ports": [{"port": 80}], "selector": {"app": "web"}})
     first = apply(kube, service)

@@ -13,13 +13,22 @@ def unpacked(tar: Tar) -> dict[str, tarfile.TarInfo]:
         return {f"{n} {entry.name}": entry for n, entry in enumerate(found)}
 
 
-def test_files_are_laid_out_as_a_kubelet_does_and_change_at_once() -> None:
+def test_files_are_laid_out_as_a_kubelet_does() -> None:
     tar = Tar()
-    tar.files({"a/b": File(b"x", 0o400), "c": File(b"", 0o644)}, 3, None, before=2)
+    files = {"a/b": File(b"x", 0o400), "c": File(b"", 0o644)}
+    tar.files(files, 2, None)
     found = unpacked(tar)
-    assert list(found) == ["0 ..3", "1 ..3/a", "2 ..3/a/b", "3 ..3/c", "4 ..data", "5 a", "6 c", "7 ..2"]
-    assert (found["4 ..data"].linkname, found["5 a"].linkname, found["2 ..3/a/b"].mode) == ("..3", "..data/a", 0o400)
-    assert found["7 ..2"].issym()      # in the place of what was there, which goes last
+    assert list(found) == ["0 ..2", "1 ..2/a", "2 ..2/a/b", "3 ..2/c", "4 a", "5 c", "6 ..data"]
+    assert (found["6 ..data"].linkname, found["4 a"].linkname, found["2 ..2/a/b"].mode) == ("..2", "..data/a", 0o400)
+
+
+def test_a_change_touches_no_link_that_is_there_and_its_new_ones_come_before_it() -> None:
+    tar = Tar()
+    tar.files({"a/new": File(b"x", 0o400), "d": File(b"", 0o644)}, 3, None,
+              before={"a/b": File(b"x", 0o400), "c": File(b"", 0o644)})
+    found = unpacked(tar)
+    assert list(found) == ["0 ..3", "1 ..3/a", "2 ..3/a/new", "3 ..3/d", "4 d", "5 ..data", "6 ..2"]
+    assert found["6 ..2"].issym()      # in the place of what was there, which goes last
 
 
 def test_a_group_may_read_what_it_shares() -> None:
