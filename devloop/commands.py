@@ -8,12 +8,13 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 from devloop.app import App
 from devloop.cancel import Cancel
 from devloop.deploy.documents import to_yaml
 from devloop.errors import Cancelled, ConfigError, DeployError, DevloopError, UsageError
-from devloop.events import GenerationFinished, GenerationStarted
+from devloop.events import Emit, GenerationFinished, GenerationStarted, Notice
 from devloop.interrupt import interruptible, stay
 from devloop.loop import failure
 from devloop.model import BuiltImage, ImageRef, PublishedImage
@@ -62,7 +63,7 @@ def deploy(app: App, *, build_artifacts: Path | None) -> None:
     pipeline = app.pipeline()
 
     def work(cancel: Cancel) -> None:
-        images = _published(app, _listed(app, build_artifacts), cancel) if build_artifacts else _built(app, cancel)
+        images = _published(app, _listed(app, build_artifacts, app.emit), cancel) if build_artifacts else _built(app, cancel)
         pipeline.deploy(pipeline.render(images), cancel)
 
     _once(app, work)
@@ -70,7 +71,8 @@ def deploy(app: App, *, build_artifacts: Path | None) -> None:
 
 def render(app: App, *, file_output: Path | None, build_artifacts: Path | None) -> None:
     """The manifests as they would be deployed, as YAML on standard output or in `file_output`."""
-    images = ({image: PublishedImage(image, ref) for image, ref in _listed(app, build_artifacts).items()} if build_artifacts else
+    tell = app.emit if file_output else lambda _: None      # standard output is for the manifests
+    images = ({image: PublishedImage(image, ref) for image, ref in _listed(app, build_artifacts, tell).items()} if build_artifacts else
               {image: foreseen(image, ref, app.config.publish) for image, (ref, _) in _computed(app).items()})
     text = to_yaml(app.pipeline().render(images).manifests)
     if file_output:
@@ -133,18 +135,31 @@ def _published(app: App, refs: Mapping[str, ImageRef], cancel: Cancel) -> dict[s
     return images
 
 
-def _listed(app: App, file: Path) -> dict[str, ImageRef]:
-    """The references that `build --file-output` wrote. Raises `ConfigError`."""
+def _listed(app: App, file: Path, emit: Emit) -> dict[str, ImageRef]:
+    """The references that `build --file-output` wrote, of the images that devloop.yaml builds. Raises `ConfigError`."""
+    wanted = [artifact.image for artifact in app.config.build.artifacts]
     try:
         builds = json.loads(sys.stdin.read() if str(file) == "-" else file.read_text())["builds"]
-        listed = {b["imageName"]: ImageRef.parse(b["tag"]) for b in builds}
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        tags = {_text(b, "imageName"): _text(b, "tag") for b in builds}
+        listed = {image: ImageRef.parse(tag) for image, tag in tags.items() if image in wanted}
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise ConfigError(f"{file} is no list of builds: {error}",
                           hint='Expected what "devloop build --file-output" writes: {"builds": [{"imageName": …, "tag": …}]}.') from error
-    missing = [a.image for a in app.config.build.artifacts if a.image not in listed]
-    if missing:
+    if missing := [image for image in wanted if image not in listed]:
         raise ConfigError(f"{file} has no image for {', '.join(missing)}", hint="Was it written for another devloop.yaml?")
+    for image, ref in listed.items():
+        if not ref.digest and ref.tag in ("", "latest"):
+            raise ConfigError(f"{file}: {ref} may mean another image tomorrow, so it is not deployed for {image}",
+                              hint='Name it by a tag of its own, as "devloop build --file-output" does, or by its digest (@sha256:…).')
+    if others := [image for image in tags if image not in listed]:
+        emit(Notice(f"{file} lists {', '.join(others)}, too, which devloop.yaml does not build: ignored"))
     return listed
+
+
+def _text(build: Any, key: str) -> str:
+    if not isinstance(build[key], str):
+        raise TypeError(f"{key} must be text, found {json.dumps(build[key])[:60]}")
+    return str(build[key])
 
 
 def _write(file: Path, text: str) -> None:

@@ -45,8 +45,9 @@ class Watches:
         thread = threading.Thread(target=self._run, args=(path, query, on_event, on_refused or self._refused, cancel),
                                   name=f"watch {path}", daemon=True)
         with self._lock:
+            self._threads = {each for each in self._threads if each.is_alive()}
+            thread.start()
             self._threads.add(thread)
-        thread.start()
         return stop
 
     @property
@@ -84,7 +85,6 @@ class Watches:
         finally:
             with self._lock:
                 self._lost.discard(cancel)
-                self._threads.discard(threading.current_thread())
 
     def _miss(self, watch: Cancel, error: UnreachableError | ApiError) -> None:
         with self._lock:

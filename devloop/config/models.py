@@ -12,6 +12,8 @@ from pydantic.alias_generators import to_camel
 from devloop.model import ImageRef
 
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
+NAMESPACE = r"^([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)?$"       # an RFC 1123 label, or empty
+NAMESPACE_WORDS = "a namespace: lower-case letters, digits and '-', 63 characters at most"
 _DURATION = r"^(\d+(\.\d+)?(ms|s|m|h))+$"
 
 
@@ -69,6 +71,7 @@ Values = dict[str, Annotated[str, AsWritten(), WithJsonSchema({"type": ["string"
 RegistryPath = Annotated[str, AfterValidator(_registry_path), Expected("a registry's host and path such as ghcr.io/acme")]
 Filled = Annotated[str, Field(min_length=1), Expected("text that is not empty")]
 SecretName = Annotated[str, Field(pattern=r"^([a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?)?$"), Expected("a secret's name")]
+NamespaceName = Annotated[str, Field(pattern=NAMESPACE), Expected(NAMESPACE_WORDS)]
 PortName = Annotated[str, Field(pattern=r"^[a-z0-9-]*[a-z][a-z0-9-]*$", max_length=63)]
 
 
@@ -140,7 +143,8 @@ class Git(Model):
         pattern=r"^https?://[^\s#@]+$", description="The repository's address, with https:// or http://; a login goes into env "
         "(GIT_USERNAME, GIT_PASSWORD, GIT_TOKEN).")
     ref: str = Field("", description="The branch, tag or commit. Default: the repository's own.")
-    sub_path: str = Field("", description="The context's directory in the repository.")
+    sub_path: str = Field("", description="The directory of the repository that devloop.yaml's stands for: artifacts' "
+                          "contexts are below it.")
 
 
 class GitContext(Model):
@@ -181,11 +185,11 @@ class Kaniko(Model):
     helper_image: Annotated[str, AfterValidator(_any_image_or_none), Expected("an image such as busybox:1.36")] = Field(
         "busybox:1.36", description="An image with a static /bin/busybox, for the executor's image has no shell. "
                                     "Empty: the executor's image has /busybox, as those tagged debug do.")
-    namespace: str = Field("", description="The builds' namespace. Default: the one deployed to.")
+    namespace: NamespaceName = Field("", description="The builds' namespace. Default: the one deployed to.")
     service_account: str = Field("", description="The build pods' service account: for clouds that let it into their registries.")
     docker_config_secret: SecretName = Field("", description="A secret of type kubernetes.io/dockerconfigjson with the registries' logins.")
     from_docker_config: bool = Field(False, description="Hand over this machine's logins to the registries that a build needs, and to "
-                                     "no others.")
+                                     "no others; with a context from Git, which is not read here, all of them.")
     cache: KanikoCache = Field(KanikoCache(), description="Layers of earlier builds, kept in a registry.")
     resources: Resources = Field(Resources(), description="What a build's container gets.")
     node_selector: Values = Field({}, description="Labels of the nodes that may build.")
@@ -264,7 +268,7 @@ class Deploy(Model):
         ["k8s/*.yaml"], description="Kubernetes manifests: files, globs or directories, relative to devloop.yaml.")
     target: Literal["cluster", "docker"] = Field("cluster", description="Where they run: on a cluster, or on the local Docker Engine alone "
                                                  "(for development; --local says the same for one command).")
-    namespace: str = Field("", description="The namespace for objects that name none. Default: the context's.")
+    namespace: NamespaceName = Field("", description="The namespace for objects that name none. Default: the context's.")
     kube_context: str = Field("", description="The kubeconfig context. Default: the current one, if it is a local cluster.")
     rollout_timeout: Duration = Field("10m", description="How long a rollout may take before it counts as failed.")
     image_pull_secret: SecretName = Field("", description="A pull secret that devloop makes from this machine's login to the registry that "
@@ -284,7 +288,7 @@ class PortForward(Model):
         description="The resource's port, by number or name.")
     local_port: int = Field(0, ge=0, le=65535, description="The port on this machine. Default: the same number, or a free one.")
     address: str = Field("127.0.0.1", description="The address to listen on.")
-    namespace: str = Field("", description="The resource's namespace. Default: the one deployed to.")
+    namespace: NamespaceName = Field("", description="The resource's namespace. Default: the one deployed to.")
     strict: bool = Field(False, description="Fail when the local port is taken, instead of using the next free one.")
 
 

@@ -6,6 +6,7 @@ deleted or edited by hand comes back, in this session or a later one, and a new 
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 
 from devloop.cancel import Cancel
@@ -34,6 +35,7 @@ from devloop.events import Action, Emit, ObjectApplied, StepProgress
 from devloop.model import Manifest, Object, ObjectRef
 
 ESTABLISHED_SECONDS = 30.0
+LISTED_SECONDS, LISTED_PAUSE = 10.0, 0.1
 CRDS = Resource("apiextensions.k8s.io/v1", "CustomResourceDefinition", "customresourcedefinitions", False)
 NAMESPACES = Resource("v1", "Namespace", "namespaces", False)
 
@@ -59,15 +61,16 @@ class Applier:
                 home, known = None, None
             targets = self._targets(work, [*self._home_manifest(home, manifests), *manifests])
             live = dict(zip(targets, work.each(lambda target: _live(work, target), targets.values()), strict=True))
-            over = {ref for ref in targets if self._has_run(targets[ref], live[ref])}
             first = [ref for ref in targets if ref == self._home_ref and home is None]      # the inventory lives in it
             for ref in first:
                 self._apply(work, targets[ref], None)
             both = tuple(dict.fromkeys((*(known or ()), *targets)))
             if both != known:
                 save_inventory(work, self._namespace, both)
+            over: set[ObjectRef] = set()
             for group in by_rank(ref for ref in targets if ref not in first):
-                work.each(lambda ref: self._apply(work, targets[ref], live[ref]), group)
+                there = work.each(lambda ref: self._apply(work, targets[ref], live[ref]), group)
+                over |= {ref for ref, is_there in zip(group, there, strict=True) if not is_there}
             if set(both) != set(targets):
                 present = set(map(identity, targets))
                 teardown.prune(work, [ref for ref in both if identity(ref) not in present])
@@ -150,15 +153,17 @@ class Applier:
 
     # --- one object
 
-    def _apply(self, work: Work, target: Target, live: Object | None) -> None:
+    def _apply(self, work: Work, target: Target, live: Object | None) -> bool:
+        """False where the object is not there afterwards: a Job that has run."""
         work.cancel.check()
         if live is not None and is_ending(live):
             await_gone(work, target, live)
             live = None
         body = with_marks(target.body, live, self._name)
-        if (live is not None and is_applied(live, body)) or self._has_run(target, live):
+        has_run = self._has_run(target, live)
+        if has_run or (live is not None and is_applied(live, body)):
             self._tell(work, target, "unchanged")
-            return
+            return not has_run
         reason = ""
         try:
             applied = work.apply(target.path, body, force=self._force)
@@ -175,6 +180,7 @@ class Applier:
         if target.ref.kind == "Job" and "ttlSecondsAfterFinished" in (target.body.get("spec") or {}):
             self._jobs[target.ref] = annotation(with_marks(target.body, None, self._name), APPLIED)
         self._tell(work, target, action, reason)
+        return True
 
     def _has_run(self, target: Target, live: Object | None) -> bool:
         """Whether this is a Job that has run in this session and was deleted by its own ``ttlSecondsAfterFinished``."""
@@ -184,13 +190,17 @@ class Applier:
         work.emit(ObjectApplied(action, str(target.ref), target.ref.namespace, reason))
 
     def _await_established(self, work: Work, target: Target, applied: Object) -> None:
-        """Custom resources can be applied only when their definition serves."""
+        """Custom resources can be applied only when their definition serves; and be found again, to be deleted, only when the API
+        server lists their kind, which is a moment later."""
         if not _established((applied,)) and not work.until(
                 CRDS.path(), {"fieldSelector": f"metadata.name={target.ref.name}"}, _established, ESTABLISHED_SECONDS):
             conditions = ((work.find(target.path) or {}).get("status") or {}).get("conditions") or ()
             told = "; ".join(f"{c['type']} {c['status']}: {c.get('message', '')}" for c in conditions)
             raise DeployError(f"{target.place} is not served after {ESTABLISHED_SECONDS:.0f} s ({told})",
                               hint="Does another definition use the same names?")
+        deadline = time.monotonic() + LISTED_SECONDS
+        while not _listed(work, target) and time.monotonic() < deadline:
+            work.cancel.wait(LISTED_PAUSE)     # nothing tells of it
 
 
 def _live(work: Work, target: Target) -> Object | None:
@@ -198,6 +208,18 @@ def _live(work: Work, target: Target) -> Object | None:
         return work.find(target.path)
     except ApiError as error:
         raise refusal(target, error) from error
+
+
+def _listed(work: Work, definition: Target) -> bool:
+    """Whether the API server's list of kinds has what is defined."""
+    for api_version, kind in _announced([definition.manifest]):
+        try:
+            work.kube.resource(api_version, kind)
+        except ApiError as error:
+            if error.status != 404:
+                raise
+            return False
+    return True
 
 
 def _established(crds: Sequence[Object]) -> bool:
@@ -213,7 +235,7 @@ def _announced(manifests: Sequence[Manifest]) -> Mapping[tuple[str, str], Resour
         if manifest.ref.kind != CRDS.kind or not isinstance(spec, dict):
             continue
         names = spec.get("names") or {}
-        for version in spec.get("versions") or ():
+        for version in (version for version in spec.get("versions") or () if version.get("served", True)):
             api_version, kind = f"{spec.get('group')}/{version.get('name')}", names.get("kind", "")
             found[api_version, kind] = Resource(api_version, kind, names.get("plural", ""), spec.get("scope") == "Namespaced")
     return found

@@ -20,6 +20,7 @@ _TAG = "tag:yaml.org,2002:"
 _INT = re.compile(r"^[-+]?(?:0b[01_]+|0o?[0-7_]+|0x[0-9a-fA-F_]+|0|[1-9][0-9_]*)$")
 _FLOAT = re.compile(r"^[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?$")
 _SCALARS = {"str", "int", "float", "bool", "null"}
+MAX_DEPTH = 100     # levels; definitions (CRDs) have some 40
 
 _Where = tuple[int, int]
 """Line and column, from 1."""
@@ -52,7 +53,10 @@ def parse(text: str, source: str) -> list[Manifest]:
 
     Raises `ConfigError` that names `source`, line and column.
     """
-    found = _json(text, source) if source.endswith(".json") else _yaml(text, source)
+    try:
+        found = list(_json(text, source) if source.endswith(".json") else _yaml(text, source))
+    except RecursionError:
+        _fail(source, (1, 1), _TOO_DEEP)
     return [Manifest(_checked(value, source, where), source, where[0]) for value, where in found]
 
 
@@ -190,9 +194,21 @@ def _items(value: Any) -> Iterator[Any]:
 
 # --- what every object must have
 
+_TOO_DEEP = f"this is nested more than {MAX_DEPTH} levels deep"
+
+
+def _is_too_deep(value: Any) -> bool:
+    level = [value]
+    for _ in range(MAX_DEPTH):
+        level = [inner for each in level if isinstance(each, dict | list) for inner in (each.values() if isinstance(each, dict) else each)]
+    return bool(level)
+
+
 def _checked(value: Any, source: str, where: _Where) -> Object:
     if not isinstance(value, dict):
         _fail(source, where, f"expected a Kubernetes object, found {_shown(value)}")
+    if _is_too_deep(value):
+        _fail(source, where, _TOO_DEEP)
     try:
         json.dumps(value, allow_nan=False)
     except ValueError:

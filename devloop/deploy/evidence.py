@@ -79,7 +79,8 @@ class Evidence:
         for name in pull_secrets(pod):
             if self._absent(f"/api/v1/namespaces/{namespace}/secrets/{name}"):
                 return replace(found, message=f"{found.message}; its pull secret '{name}' does not exist in namespace {namespace}",
-                               hint=f"Make it: kubectl create secret docker-registry {name} -n {namespace} --docker-server=... "
+                               hint="Add it to the manifests, or mend its name in the pod's imagePullSecrets. To keep it out of them: "
+                                    f"kubectl create secret docker-registry {name} -n {namespace} --docker-server=... "
                                     "--docker-username=... --docker-password=...")
         return found
 

@@ -58,6 +58,8 @@ class Followed:
 
     def hear(self, obj: Object | None, now: float) -> None:
         """The workload as it is now; None where there is none."""
+        if self.ref.kind == "Job" and (self.standing.done or self.standing.failed) and (obj is None or terminating(obj)):
+            return      # how it ended is known, and its own ttlSecondsAfterFinished may let nobody see it for long
         first = self.obj is None and self._gone_since == inf
         self.obj = obj
         self._gone_since = now if obj is None else inf

@@ -67,7 +67,7 @@ _HINTS = (
     (r"is being terminated",
      "The namespace is being deleted: wait until it is gone, then deploy again."),
     (r'namespaces? "[^"]+" not found',
-     "Create it (kubectl create namespace {namespace}), or add a Namespace to the manifests."),
+     "Add a Namespace to the manifests. Or create it: kubectl create namespace {namespace}"),
     (r'User "[^"]*" cannot',
      "Your account lacks the right: 'kubectl auth can-i --list{there}' shows what it may do."),
     (r"field not declared in schema|unknown field",
@@ -77,7 +77,7 @@ _HINTS = (
     (r"expected (?:numeric|string|map|list|bool)",
      "'kubectl explain {kind}' shows the types. A number or true/false that is meant as text needs quotes."),
     (r"already allocated",
-     "Another Service has it: 'kubectl get services -A' shows which."),
+     "Another Service has it. 'kubectl get services -A' shows which."),
 )
 
 

@@ -62,7 +62,7 @@ def await_gone(work: Work, target: Target, live: Object) -> None:
         held = ", ".join(current["metadata"].get("finalizers") or ())
         raise DeployError(f"{target.place} is being deleted for {GONE_SECONDS:.0f} s already and is still there"
                           + (f"; it is held by the finalizers {held}" if held else ""),
-                          hint="Whatever handles these finalizers must run; 'kubectl describe' shows what it waits for.")
+                          hint="Whatever handles these finalizers must run. 'kubectl describe' shows what it waits for.")
 
 
 def changed(error: ApiError) -> str:

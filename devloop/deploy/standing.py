@@ -63,8 +63,8 @@ def _deployment(obj: Object) -> Standing:
     wanted, updated = _replicas(obj), status.get("updatedReplicas", 0)
     available, all_pods = status.get("availableReplicas", 0), status.get("replicas", 0)
     if spec.get("paused"):
-        return Standing(available, wanted, done=True, outcome="paused", remark="is paused: nothing is rolled out until it is resumed "
-                        f"(kubectl rollout resume deployment/{obj['metadata']['name']})")
+        return Standing(available, wanted, done=True, outcome="paused",
+                        remark="is paused (spec.paused): nothing is rolled out until it is resumed")
     progressing, refused = condition(obj, "Progressing"), condition(obj, "ReplicaFailure")
     failed = progressing.get("message", "") if progressing.get("reason") == "ProgressDeadlineExceeded" else ""
     waiting = ""

@@ -62,6 +62,7 @@ def delete_all(work: Work, namespace: str, known: Sequence[ObjectRef] | None, *,
     strange = [str(f.ref) for f in found if f not in ours and f.ref in (known or ())]
     kept = {f.ref for f in ours if f.ref.kind in ("PersistentVolumeClaim", "PersistentVolume")}
     makers = _makers(work, ours)
+    mounted = _mounted(work, ours, makers)
     deleted: list[_Live] = []
     failed: list[DeployError] = []
     for batch in _last_first(f for f in ours if f.ref.kind not in _HOLDERS):
@@ -72,7 +73,7 @@ def delete_all(work: Work, namespace: str, known: Sequence[ObjectRef] | None, *,
         _await_finalizers(work, batch)
         deleted += batch
     claims = {ref for ref in kept if ref.kind == "PersistentVolumeClaim"} if volumes else set()
-    for ref in _await_pods(work, deleted, makers):
+    for ref in mounted | _await_pods(work, deleted, makers):
         kept.add(ref)
         if volumes and any(_is_of_template(ref, f.object) for f in deleted if f.ref.kind == "StatefulSet"):
             claims.add(ref)
@@ -130,7 +131,7 @@ def _await_finalizers(work: Work, batch: Sequence[_Live]) -> None:
         if not gone:
             held = ", ".join(found.object["metadata"]["finalizers"])
             work.emit(Notice(f"{found.ref} is deleted but held by the finalizers {held}", level="warning",
-                             hint=f"It goes when whatever handles them is done; by force: kubectl patch {found.ref.kind.lower()} "
+                             hint=f"It goes when whatever handles them is done. By force: kubectl patch {found.ref.kind.lower()} "
                                   f"{found.ref.name} --type=merge -p '{{\"metadata\":{{\"finalizers\":null}}}}'"))
 
 
@@ -187,13 +188,36 @@ def _makers(work: Work, going: Sequence[_Live]) -> set[str]:
     return makers.union(*(map(uid, filter(lambda o: owner(o) in makers, children)) for children in work.each(work.items, sorted(paths))))
 
 
+def _places(found: Iterable[_Live]) -> list[str]:
+    """The namespaces with pods of these objects."""
+    return sorted({f.ref.namespace for f in found if makes_pods(f.ref)})
+
+
+def _claimed(namespace: str, pods: Iterable[Object]) -> set[ObjectRef]:
+    """The PersistentVolumeClaims that the pods mount."""
+    return {ObjectRef("v1", "PersistentVolumeClaim", namespace, claim) for pod in pods for claim in claims(pod)}
+
+
+def _mounted(work: Work, going: Sequence[_Live], makers: set[str]) -> set[ObjectRef]:
+    """What the pods of these objects have mounted. To be asked before they go: a pod that no node has yet is gone at once."""
+    def mounted(namespace: str) -> set[ObjectRef]:
+        pods = work.items(f"/api/v1/namespaces/{namespace}/pods", f"{NAME}={work.name}")
+        return _claimed(namespace, (pod for pod in pods if _is_of(pod, makers)))
+
+    return set().union(*work.each(mounted, _places(going)))
+
+
+def _is_of(pod: Object, makers: set[str]) -> bool:
+    return owner(pod) in makers or uid(pod) in makers
+
+
 def _await_pods(work: Work, deleted: Sequence[_Live], makers: set[str]) -> set[ObjectRef]:
     """Wait for the pods of deleted objects to end; returns the PersistentVolumeClaims that they had mounted."""
     mounted: set[ObjectRef] = set()
-    for namespace in sorted({f.ref.namespace for f in deleted if makes_pods(f.ref)}):
-        pods, left = end_pods(work, namespace, lambda pod: owner(pod) in makers or uid(pod) in makers,
+    for namespace in _places(deleted):
+        pods, left = end_pods(work, namespace, lambda pod: _is_of(pod, makers),
                               selector=f"{NAME}={work.name}", seconds=PATIENCE, step="delete")
-        mounted |= {ObjectRef("v1", "PersistentVolumeClaim", namespace, claim) for pod in pods for claim in claims(pod)}
+        mounted |= _claimed(namespace, pods)
         if left:
             longest = max(pod["metadata"].get("deletionGracePeriodSeconds") or 0 for pod in left)
             work.emit(Notice(f"still ending by themselves (up to {longest} s): {names(left)}", level="warning",

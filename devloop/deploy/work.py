@@ -20,6 +20,8 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 THREADS = 8
+_NO_ACCOUNT = 'serviceaccount "default" not found'
+_NO_ACCOUNT_SECONDS = 1
 
 
 @dataclass(frozen=True)
@@ -56,13 +58,14 @@ class Work:
         """Server-side apply; the object as it is afterwards.
 
         Comes again where the API server asks for it: when somebody else makes the object at the same moment (it does not turn that
-        into a change by itself), and while a new namespace's service account has no token (before 1.24).
+        into a change by itself), and while a new namespace's service account has no token (before 1.24). And while there is no such
+        account: what makes it may be busy for longer than the API server itself waits for that.
         """
         try:
             return self.request("PATCH", path, body=body, content_type=SSA, fieldManager=MANAGER, force=force)
         except ApiError as error:
-            seconds = (error.body.get("details") or {}).get("retryAfterSeconds", 0)
-            if attempts == 1 or not (error.reason == "AlreadyExists" or (error.reason == "ServerTimeout" and seconds)):
+            seconds = _come_again(error)
+            if attempts == 1 or seconds is None:
                 raise
             self.cancel.wait(seconds)
         return self.apply(path, body, force=force, attempts=attempts - 1)
@@ -111,6 +114,16 @@ class Work:
         metadata = live["metadata"]
         return self.until(resource.path(metadata.get("namespace", "")), {"fieldSelector": f"metadata.name={metadata['name']}"},
                           lambda objects: all(uid(o) != metadata["uid"] for o in objects), seconds)
+
+
+def _come_again(error: ApiError) -> float | None:
+    """After how many seconds what was refused may be accepted; None: never."""
+    if error.reason == "AlreadyExists":
+        return 0
+    if error.status == 403 and _NO_ACCOUNT in error.message:
+        return _NO_ACCOUNT_SECONDS
+    seconds = (error.body.get("details") or {}).get("retryAfterSeconds", 0)
+    return seconds if error.reason == "ServerTimeout" and seconds else None
 
 
 @contextmanager

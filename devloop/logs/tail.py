@@ -47,7 +47,8 @@ class Tail:
         self._container: Container | None = None
         self._version = 0
         self._gone = False
-        self._thread: threading.Thread | None = None
+        self._reading = False
+        self._thread: threading.Thread | None = None    # reads, or is at its end
 
     def update(self, container: Container, source: Source) -> None:
         """The pod changed. Returns at once."""
@@ -57,7 +58,9 @@ class Tail:
                 self._container = container
                 self._version += 1
                 self._changed.notify_all()
-            if self._thread is None and not self._cancel.cancelled and self._next() != "none":
+            if not self._reading and not self._cancel.cancelled and self._next() != "none":
+                self.join()         # the one before has nothing left to do
+                self._reading = True
                 name = f"log {source.pod}/{source.container}"
                 self._thread = threading.Thread(target=self._run, name=name, daemon=True)
                 self._thread.start()
@@ -77,9 +80,10 @@ class Tail:
 
     @property
     def reading(self) -> bool:
-        return self._thread is not None
+        """There is something to `join`."""
+        return self._thread is not None and self._thread.is_alive()
 
-    def join(self, timeout: float) -> None:
+    def join(self, timeout: float | None = None) -> None:
         thread = self._thread
         if thread is not None:
             thread.join(timeout)
@@ -104,13 +108,14 @@ class Tail:
         pause = FIRST_PAUSE
         while True:
             with self._changed:
-                step, version = self._next(), self._version
+                # what is read belongs to the status that it is read for, whatever comes meanwhile
+                step, version, restarts = self._next(), self._version, self._container.restarts if self._container else 0
                 if step == "none" or self._cancel.cancelled:
-                    self._thread = None
+                    self._reading = False
                     return
             try:
                 followed = step in ("follow", "try") and not self._backlog
-                if self._read(step):
+                if self._read(step, restarts):
                     pause = FIRST_PAUSE
                 if followed:
                     self._wait(version, STATUS_DELAY)
@@ -123,7 +128,7 @@ class Tail:
                     self._cancel.cancel()
                     continue
                 if step in ("previous", "finish") and error.status < 500:
-                    self._end(step)        # the runtime has removed it
+                    self._end(step, restarts)        # the runtime has removed it
                     continue
             except UnreachableError:
                 pass                       # the pods' watch tells the user, once
@@ -136,22 +141,22 @@ class Tail:
         with self._changed:
             return self._changed.wait_for(lambda: self._version != version or self._cancel.cancelled, seconds)
 
-    def _end(self, step: Step) -> None:
+    def _end(self, step: Step, restarts: int) -> None:
         """The instance has no more lines; one that lacks its end is the last."""
         if self._rest:
             for line in self._lines([self._rest]):
                 self._emit(line)
             self._rest = b""
         self._finished = self._instance
-        if step == "previous" and self._container is not None:
-            self._instance, self._first = self._container.restarts, b""
+        if step == "previous":
+            self._instance, self._first = restarts, b""
 
     # --- reading
 
-    def _read(self, step: Step) -> bool:
+    def _read(self, step: Step, restarts: int) -> bool:
         """One request to its end. True if it brought lines."""
         if step == "previous" and self._first and self._earlier() < self._first:
-            return self._late()
+            return self._late(restarts)
         query: dict[str, str | int | bool] = {}
         if step in ("follow", "try"):
             query["follow"] = not self._backlog
@@ -169,7 +174,7 @@ class Tail:
                     self._emit(line)
                     any_lines = True
         if step in ("previous", "finish"):
-            self._end(step)
+            self._end(step, restarts)
         self._backlog = False
         return any_lines
 
@@ -181,7 +186,7 @@ class Tail:
                 data += more
         return data.partition(b" ")[0] or b"~"
 
-    def _late(self) -> bool:
+    def _late(self, restarts: int) -> bool:
         """Kubernetes was faster than its status: what was read for the last instance was the next one's. Its own lines come now."""
         present, self._position = self._position, Position()
         try:
@@ -193,8 +198,7 @@ class Tail:
             self._position, self._rest = present, b""
         for line in lines:
             self._emit(line)
-        assert self._container is not None
-        self._instance = self._container.restarts
+        self._instance = restarts
         return bool(lines)
 
     def _bound(self) -> dict[str, int]:

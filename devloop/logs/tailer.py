@@ -37,7 +37,7 @@ class LogTailer:
         self._subscriptions: dict[str, Callable[[], None]] = {}
         self._present: dict[str, Mapping[str, Object]] = {}     # namespace → its pods, once it was listed
         self._tails: dict[Key, Tail] = {}
-        self._leaving: list[Tail] = []                          # their pods are gone, their last lines perhaps not read yet
+        self._leaving: list[Tail] = []                          # they are about to end: their pods are gone, or nobody wants them
         self._refused: set[str] = set()
         self._started = 0.0
 
@@ -104,7 +104,7 @@ class LogTailer:
                 tail.stop()                # no longer wanted
             else:
                 tail.gone()
-                self._leaving.append(tail)
+            self._leaving.append(tail)
 
     def _tail(self, uid: str, container: Container, source: Source, existed: bool) -> Tail:
         key = (uid, container.name)

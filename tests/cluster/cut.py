@@ -73,7 +73,11 @@ class CuttableProxy:
             if self.refusing:
                 near.close()
                 continue
-            far = self.connected()
+            try:
+                far = self.connected()
+            except OSError:      # what is behind is not there: the next one may find it
+                near.close()
+                continue
             with self._lock:
                 self._pairs.append((near, far))
             pumps = [threading.Thread(target=self._pump, args=ends, name="proxy", daemon=True) for ends in ((near, far), (far, near))]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import secrets
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
@@ -48,13 +48,18 @@ class Deployed:
         """A new session, which knows nothing."""
         self.applier = Applier(self.kube, name=self.name, namespace=self.namespace, force=self.force)
 
-    def deploy(self, *objects: Object, image: str = "", image_paths: list[ImagePaths] | None = None) -> list[str]:
-        """What was done: ``created deployment/web`` …"""
+    def deploy(self, *objects: Object, image: str = "", image_paths: list[ImagePaths] | None = None,
+               hear: Callable[[Event], None] = lambda event: None) -> list[str]:
+        """What was done: ``created deployment/web`` … `hear` is told of it while it is."""
+        def emit(event: Event) -> None:
+            self.events.append(event)
+            hear(event)
+
         images = [PublishedImage("busybox", ImageRef("busybox", image), local_only=True)] if image else []
         manifests = [Manifest(o, "k8s/all.yaml", i + 1) for i, o in enumerate(objects)]
         rendered = render(manifests, images, name=self.name, image_paths=image_paths or []).manifests
         self.events = []
-        self.workloads = self.applier.deploy(rendered, self.events.append, Cancel())
+        self.workloads = self.applier.deploy(rendered, emit, Cancel())
         return self.done
 
     def delete(self, *, volumes: bool = False) -> list[str]:
@@ -284,6 +289,20 @@ def test_a_job_that_cleans_itself_up_runs_once_in_a_session(project: Deployed) -
     assert project.deploy(vanishing) == ["unchanged job/once"]
     assert project.workloads == ()
     assert project.deploy(job(command="echo", ttlSecondsAfterFinished=0)) == ["created job/once"]
+
+
+def test_a_job_that_has_run_and_is_just_being_cleaned_up_is_not_waited_for(project: Deployed) -> None:
+    held = job(command="exec sleep 600", ttlSecondsAfterFinished=0)
+    held["metadata"]["finalizers"] = ["example.org/held"]
+    project.deploy(held)
+    project.kube.request("DELETE", project.path("batch/v1", "Job", "once"), body={"propagationPolicy": "Background"})
+
+    def let_go(event: Event) -> None:
+        if isinstance(event, StepProgress) and "waiting until the old Job is gone" in event.detail:
+            project.patch("batch/v1", "Job", "once", {"metadata": {"finalizers": None}})
+
+    assert project.deploy(held, hear=let_go) == ["unchanged job/once"]
+    assert project.workloads == ()
 
 
 def test_immutable_configs_a_pod_a_selector_and_a_cluster_ip_are_replaced(project: Deployed) -> None:
@@ -583,7 +602,7 @@ def test_delete_takes_the_projects_own_claims_where_it_is_told_to(project: Deplo
         "serviceName": "db", "selector": {"matchLabels": {"app": "db"}}, "volumeClaimTemplates": [claim("v1")],
         "template": {"metadata": {"labels": {"app": "db"}}, "spec": mounted}}}
     project.deploy(claim(), stateful)
-    eventually(lambda: project.pods)
+    eventually(lambda: project.pods)      # running or not: their claims are known
     assert project.delete(volumes=True) == ["deleted persistentvolumeclaim/data", "deleted persistentvolumeclaim/v1-db-0",
                                             "deleted statefulset/db"]
     assert "persistentvolumeclaim/theirs stays, with its data" in project.notices
@@ -675,18 +694,12 @@ def rollout(crd: Object, name: str = "r") -> Object:
         "template": {"metadata": {"labels": {"a": "b"}}, "spec": pod_spec()}}}
 
 
-def await_discovery(kube: Kube, crd: Object) -> None:
-    """A definition that is established is served, but the API server's list of kinds has it a moment later."""
-    eventually(lambda: has(kube, f"{crd['spec']['group']}/v1", "Rollout"))
-
-
 PATHS = [ImagePaths(kind="Rollout", paths=[".spec.template.spec.containers[*].image"])]
 
 
 def test_a_definition_and_its_objects_deploy_in_one_go_with_their_images(project: Deployed, crd: Object) -> None:
     assert project.deploy(rollout(crd), crd, image="two", image_paths=PATHS) == [
         f"created customresourcedefinition/{crd['metadata']['name']}", "created rollout/r"]
-    await_discovery(project.kube, crd)
     live = project.live(f"{crd['spec']['group']}/v1", "Rollout", "r")
     assert live
     assert live["spec"]["template"]["spec"]["containers"][0]["image"] == "busybox:two"
@@ -699,7 +712,6 @@ def test_a_definition_and_its_objects_deploy_in_one_go_with_their_images(project
 
 def test_a_definition_stays_while_others_have_objects_of_it(project: Deployed, crd: Object) -> None:
     project.deploy(crd, rollout(crd))
-    await_discovery(project.kube, crd)
     project.make(rollout(crd, "theirs"))
     assert project.delete() == ["deleted rollout/r"]
     assert f"{crd['metadata']['name']} stays, because there are other objects of its kind (theirs" in project.notices
@@ -709,7 +721,6 @@ def test_a_finalizer_that_nobody_handles_is_told_and_holds_nothing_else_up(proje
     held = rollout(crd)
     held["metadata"]["finalizers"] = ["example.org/never"]
     project.deploy(crd, held, config(a="1"))
-    await_discovery(project.kube, crd)
     assert project.delete() == [
         "deleted configmap/settings", f"deleted customresourcedefinition/{crd['metadata']['name']}", "deleted rollout/r"]
     assert "rollout/r is deleted but held by the finalizers example.org/never" in project.notices

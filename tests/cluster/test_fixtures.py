@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import socket
 from urllib.request import urlopen
 
 import docker
 import pytest
 
 from devloop.clients.kube import Kube
+from tests.cluster.cut import CuttableProxy
 
 pytestmark = pytest.mark.cluster
 
@@ -31,3 +33,16 @@ def test_images_can_be_pushed_to_the_registry(docker_api: docker.APIClient, regi
     assert "digest: sha256:" in said, said
     with urlopen(f"http://{registry}/v2/fixtures/busybox/tags/list") as answer:
         assert b"pushed" in answer.read()
+
+
+def test_a_proxy_goes_on_when_what_is_behind_it_is_not_there() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as behind:
+        port = behind.getsockname()[1]
+    with CuttableProxy("127.0.0.1", port) as proxy:
+        with socket.create_connection(("127.0.0.1", proxy.port), 30) as client:
+            assert client.recv(1) == b""
+        with socket.create_server(("127.0.0.1", port)) as behind, socket.create_connection(("127.0.0.1", proxy.port), 30) as client:
+            far, _ = behind.accept()
+            with far:
+                far.sendall(b"!")
+                assert client.recv(1) == b"!"

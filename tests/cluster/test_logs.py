@@ -56,7 +56,7 @@ def tailing(kube: Kube, namespace: str, config: Logs | None = None) -> Iterator[
     finally:
         tailer.stop()
         pods.close()
-        # one that has come to its own end is not waited for: it may be at its last instruction still
+        # `stop` waits for them, but for two seconds at most
         eventually(lambda: not [t for t in threading.enumerate() if t.name.startswith("log ")], 5)
 
 

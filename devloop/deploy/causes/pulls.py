@@ -80,8 +80,8 @@ def _registry(image: str) -> str:
 def _secret_hint(pod: Object, registry: str) -> str:
     names = pull_secrets(pod)
     if not names:
-        return (f"The pod has no pull secret. If the image is private: kubectl create secret docker-registry NAME --docker-server=... , "
-                f"and name it in the pod's imagePullSecrets. {registry} may also say this of an image that does not exist.")
+        return (f"The pod has no pull secret; {registry} may also say this of an image that does not exist. If the image is private, name "
+                "one in the pod's imagePullSecrets. To make one: kubectl create secret docker-registry NAME --docker-server=...")
     return f"Are the credentials for {registry} in the pull secret {' or '.join(names)} right?"
 
 

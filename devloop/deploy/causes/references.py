@@ -10,7 +10,7 @@ from devloop.model import Object
 _KINDS = {"configmap": "ConfigMap", "secret": "Secret", "persistentvolumeclaim": "PersistentVolumeClaim"}
 _ABSENT = re.compile(r'\b(configmap|secret|persistentvolumeclaim)s? "(?:[^"/]+/)?([^"/]+)" (?:is )?not found', re.IGNORECASE)
 _KEY = re.compile(r"couldn't find key (\S+) in (ConfigMap|Secret) [^/\s]+/([^\s,]+)")
-_VOLUME_KEY = re.compile(r"(configmap|secret) references non-existent (?:config|secret) key: (\S+)")
+_VOLUME_KEY = re.compile(r"references non-existent (config|secret) key: (\S+)")
 _VOLUME = re.compile(r'for volume "([^"]+)"')
 
 
@@ -21,8 +21,8 @@ def missing_in(text: str, pod: Object) -> Missing | None:
     if key := _KEY.search(text):
         return Missing(key[2], key[3], key[1])
     if key := _VOLUME_KEY.search(text):
-        volume = _VOLUME.search(text)
-        return Missing(_KINDS[key[1]], _source_with_key(pod, volume[1] if volume else "", _KINDS[key[1]], key[2]), key[2])
+        volume, kind = _VOLUME.search(text), "ConfigMap" if key[1] == "config" else "Secret"
+        return Missing(kind, _source_with_key(pod, volume[1] if volume else "", kind, key[2]), key[2])
     return None
 
 
@@ -35,8 +35,8 @@ def describe_missing(missing: Missing, namespace: str) -> str:
 def missing_hint(missing: Missing) -> str:
     if missing.key:
         return f"Add the key to {missing.kind} '{missing.name}', or mend its name in the pod's manifest."
-    how = f" make it with 'kubectl create secret generic {missing.name} ...'," if missing.kind == "Secret" else ""
-    return f"Add the {missing.kind} to the manifests (deploy.manifests in devloop.yaml),{how} or mend its name in the pod's manifest."
+    how = f" To keep it out of them: kubectl create secret generic {missing.name} ..." if missing.kind == "Secret" else ""
+    return f"Add the {missing.kind} to the manifests (deploy.manifests in devloop.yaml), or mend its name in the pod's manifest.{how}"
 
 
 def _source_with_key(pod: Object, volume_name: str, kind: str, key: str) -> str:

@@ -2,6 +2,8 @@
 
 import pytest
 
+from devloop.config.models import NAMESPACE_WORDS
+
 HEAD = "apiVersion: devloop/v1\nname: hello\n"
 
 
@@ -27,8 +29,8 @@ TEXT_TYPES = [
 
 @pytest.mark.parametrize(("value", "found", "quoted"), TEXT_TYPES)
 def test_what_yaml_takes_for_something_else_than_text_has_to_be_quoted(refusal, value, found, quoted):
-    assert refusal(line("deploy.namespace", value)).message == \
-        f'devloop.yaml:3:21: deploy.namespace: expected text, found {found}: quote it, "{quoted}"'
+    assert refusal(line("deploy.kubeContext", value)).message == \
+        f'devloop.yaml:3:23: deploy.kubeContext: expected text, found {found}: quote it, "{quoted}"'
 
 
 KEYS = [  # where, the key, what it was taken for
@@ -91,7 +93,12 @@ VALUES = [
     (line("deploy.manifests", "[1]"), "3:22: deploy.manifests[0]: expected text that is not empty, found the number 1: quote it, \"1\""),
     (line("deploy.manifests", "['']"), "3:22: deploy.manifests[0]: expected text that is not empty, found ''"),
     (line("deploy.manifests", "[[a]]"), "3:22: deploy.manifests[0]: expected text that is not empty, found a list"),
-    (line("deploy.namespace", "{}"), "3:21: deploy.namespace: expected text, found an empty map"),
+    (line("deploy.kubeContext", "{}"), "3:23: deploy.kubeContext: expected text, found an empty map"),
+    (line("deploy.namespace", "My_NS"), f"3:21: deploy.namespace: expected {NAMESPACE_WORDS}, found 'My_NS'"),
+    (line("deploy.namespace", "a/b"), f"3:21: deploy.namespace: expected {NAMESPACE_WORDS}, found 'a/b'"),
+    (line("deploy.namespace", "a" * 64), f"3:21: deploy.namespace: expected {NAMESPACE_WORDS}, found '{'a' * 57}...'"),
+    (line("deploy.namespace", "12"), f'3:21: deploy.namespace: expected {NAMESPACE_WORDS}, found the number 12: quote it, "12"'),
+    (forward("resource: pod/x, port: 1, namespace: a."), f"4:43: portForward[0].namespace: expected {NAMESPACE_WORDS}, found 'a.'"),
     (line("deploy.rolloutTimeout", "600"),
      "3:26: deploy.rolloutTimeout: expected a duration such as 30s, 10m or 1h30m, found the number 600: write 600s"),
     (line("deploy.rolloutTimeout", "10 min"), "3:26: deploy.rolloutTimeout: expected a duration such as 30s, 10m or 1h30m, found '10 min'"),

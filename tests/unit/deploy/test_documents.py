@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import yaml
 
-from devloop.deploy.documents import parse, refuse_twins, to_yaml
+from devloop.deploy.documents import MAX_DEPTH, parse, refuse_twins, to_yaml
 from devloop.errors import ConfigError
 from devloop.model import Manifest, Object
 
@@ -102,6 +102,15 @@ def test_errors_name_the_place_and_what_is_wrong(text: str, where: str, said: st
 
 def test_json_errors_name_the_place() -> None:
     assert error('{\n "a": }', "a.json").message.startswith("a.json:2:7: this is not valid JSON")
+
+
+@pytest.mark.parametrize(("source", "levels"), [("a.json", MAX_DEPTH), ("a.yaml", MAX_DEPTH), ("a.json", 100_000), ("a.yaml", 500)])
+def test_what_is_nested_too_deeply_is_told_as_such(source: str, levels: int) -> None:
+    def nested(levels: int) -> str:
+        return '{"apiVersion": "v1", "kind": "X", "metadata": {"name": "a"}, "data": ' + "[" * levels + "]" * levels + "}"
+
+    assert objects(nested(MAX_DEPTH - 1), source)
+    assert error(nested(levels), source).message == f"{source}:1:1: this is nested more than {MAX_DEPTH} levels deep"
 
 
 def test_a_template_a_tab_and_a_kustomization_get_a_hint() -> None:

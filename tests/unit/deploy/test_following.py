@@ -164,6 +164,30 @@ def test_what_is_gone_may_be_on_its_way_back() -> None:
     assert case.due(9) == inf
 
 
+ENDED = [({"type": "Complete", "status": "True"}, True, ""),
+         ({"type": "Failed", "status": "True", "message": "no tries left"}, False, "no tries left")]
+
+
+@pytest.mark.parametrize(("condition", "done", "failed"), ENDED, ids=["complete", "failed"])
+def test_how_a_job_has_ended_is_known_though_it_deletes_itself(condition: Json, done: bool, failed: str) -> None:
+    case = Case(kind="Job")
+    ended = {**case.obj, "status": {"conditions": [condition]}}
+    case.followed.hear(ended, 3)
+    case.followed.hear({**ended, "metadata": {**ended["metadata"], "deletionTimestamp": "2024-01-01T00:00:00Z"}}, 3)
+    case.followed.hear(None, 3)
+    assert (case.followed.standing.done, case.followed.standing.failed) == (done, failed)
+    assert not case.followed.lost(3 + GONE_PATIENCE)
+    again = {**case.obj, "metadata": {**case.obj["metadata"], "uid": "another"}}
+    case.followed.hear(again, 4)
+    assert not case.followed.standing.done
+
+
+def test_a_job_that_is_deleted_before_its_end_is_gone() -> None:
+    case = Case(kind="Job")
+    case.followed.hear(None, 3)
+    assert case.followed.lost(3 + GONE_PATIENCE)
+
+
 def test_progress_is_told_once() -> None:
     case = Case(pod())
     case.due(1)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import io
 import queue
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, cast
 
@@ -25,9 +26,11 @@ SOURCE = Source("default", "web", "main", "web", "deployment/web")
 
 
 class Runtime:
-    """A node's: `instances` have run, each with its lines; the last of them is the present one."""
+    """A node's: `instances` have run, each with its lines; the last of them is the present one. `meanwhile`: what happens while the
+    lines of the one before it are read."""
 
     def __init__(self) -> None:
+        self.meanwhile: Callable[[], None] = lambda: None
         self.instances: list[list[str]] = []
         self.asked: list[str] = []
 
@@ -37,6 +40,9 @@ class Runtime:
         if previous and len(self.instances) < 2:
             raise refused(400, "BadRequest", "previous terminated container not found")
         lines = self.instances[-2 if previous else -1]
+        if previous:
+            self.meanwhile, happens = (lambda: None), self.meanwhile
+            happens()
         yield cast(ByteStream, io.BytesIO("".join(f"{line}\n" for line in lines).encode()))
 
 
@@ -106,3 +112,40 @@ def test_an_instance_that_was_read_is_not_read_again(world: World) -> None:
     world.say(1, **ENDED)
     assert world.said(2) == ["last words", "try 2"]
     assert world.runtime.asked == ["present", "previous", "previous since", "present since"]
+
+
+def test_an_instance_that_ends_while_the_one_before_is_read_is_not_left_out(world: World) -> None:
+    def ends() -> None:
+        world.runtime.instances.append([line(5, "try 3")])
+        world.say(2, **ENDED)
+
+    world.runtime.instances = [[line(1, "try 1")]]
+    world.say(0, **ENDED)
+    assert world.said(1) == ["try 1"]
+    world.runtime.instances = [[line(1, "try 1"), line(2, "last words")], [line(3, "try 2")]]
+    world.runtime.meanwhile = lambda: setattr(world.runtime, "meanwhile", ends)      # not at the look for the first line, but after it
+    world.say(1, **ENDED)
+    assert world.said(3) == ["last words", "try 2", "try 3"]
+
+
+def test_instances_that_end_while_late_lines_are_read_are_not_left_out(world: World) -> None:
+    def ends() -> None:
+        world.runtime.instances += [[line(9, "try 3")], [line(20, "try 4")]]
+        world.say(3, **ENDED)
+
+    world.runtime.instances = [[line(1, "try 1")], [line(3, "try 2")]]
+    world.say(0, **ENDED)
+    assert world.said(1) == ["try 2"]
+    world.runtime.meanwhile = lambda: setattr(world.runtime, "meanwhile", ends)      # not at the look for the first line, but after it
+    world.say(1, **ENDED)
+    assert world.said(3) == ["try 1", "try 3", "try 4"]
+
+
+def test_who_has_joined_a_tail_finds_its_thread_ended(world: World) -> None:
+    for number in range(50):
+        world.runtime.instances.append([line(number, f"try {number}")])
+        world.say(number, **ENDED)
+        assert world.said(1) == [f"try {number}"]
+        world.tail.join(PATIENCE)
+        assert not [thread for thread in threading.enumerate() if thread.name == "log web/main"]
+        assert not world.tail.reading
