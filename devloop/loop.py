@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Protocol
@@ -20,6 +20,7 @@ from devloop.events import Emit, Failure, GenerationFinished, GenerationStarted,
 from devloop.plan import Plan
 
 SHOWN_FILES = 5
+STAYS = "What was in force before this edit stays."
 GRACE = 5.0      # seconds that a cancelled generation may take to let go of what it holds
 
 
@@ -136,7 +137,7 @@ class Loop:
                 self._work.reload()
                 self._everything = True
             except DevloopError as error:
-                self._emit(failure(error))
+                self._emit(replace(failure(error), hint=f"{error.hint} {STAYS}".lstrip()))
                 if not self._pending and not (self._everything and self._called_off):
                     return
         plan = self._work.plan(None if self._everything else self._pending)

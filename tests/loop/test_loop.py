@@ -146,7 +146,8 @@ def test_a_broken_config_is_told_and_changes_nothing(story: Story) -> None:
     story.work.broken_config = True
     story.save(CONFIG)
     assert len(story.work.started) == 1
-    assert [e.message for e in story.events if isinstance(e, Failure)] == ["devloop.yaml:3:1: broken"]
+    assert [(e.message, e.hint) for e in story.events if isinstance(e, Failure)] == [
+        ("devloop.yaml:3:1: broken", "What was in force before this edit stays.")]
     story.save(PAGE)                          # the old config is in force
     assert story.work.asked[-1] == {PAGE}
 
