@@ -159,8 +159,10 @@ class Session:
             error: DevloopError | None = None
             self._afterwards.pause()
             try:
-                self._pipeline.run(plan, cancel)
-                self._watcher.update(self._roots())      # a Dockerfile may have come to depend on more
+                try:
+                    self._pipeline.run(plan, cancel)
+                finally:
+                    self._watcher.update(self._roots())      # a Dockerfile may have come to depend on more
             except DevloopError as failed:
                 error = failed
             except Exception as fault:  # noqa: BLE001 - a fault of ours must not end the loop

@@ -272,7 +272,7 @@ def _way(root: Root) -> _Way:
         try:
             found = os.lstat(step)
             target = os.readlink(step) if stat.S_ISLNK(found.st_mode) else ""
-        except NotADirectoryError:      # the step before leads no further
+        except NotADirectoryError:      # it is the step before that leads no further
             missing = True
             break
         except OSError:

@@ -149,7 +149,7 @@ def test_an_editors_swap_and_backup_files_start_nothing_where_nothing_ignores_th
         assert project.page() == "<h1>Renamed</h1>\n"
         assert len(session.all("generationFinished", outcome="live")) == 4
         files = {file for event in session.all("generationStarted") for file in event["files"]}
-        assert files == {"web/www/index.html", "web/www/index.html.tmp.123"}
+        assert files <= {"web/www/index.html", "web/www/index.html.tmp.123"}
 
 
 def test_directories_that_are_replaced_are_served_from_then_on(project: Project, dev: Session) -> None:
@@ -171,7 +171,7 @@ def test_directories_that_are_replaced_are_served_from_then_on(project: Project,
     shutil.rmtree(k8s)
     (project.path / "k8s.new").rename(k8s)
     before = dev.settled()
-    project.edit("k8s/config.yaml", "data:", "data:\n  replaced: here")
+    project.edit("k8s/config.yaml", "Nice", "Very nice")
     dev.wait_for("objectApplied", resource="configmap/hello", action="configured")
     dev.live(saved(dev, before + 1))
 
@@ -190,7 +190,7 @@ def test_what_is_behind_links_is_built_and_deployed(project: Project) -> None:
         session.next_live(lambda: greet(project, "Behind a link"))
         assert project.page() == "<h1>Behind a link</h1>\n"
         assert session.all("generationStarted")[-1]["files"] == ["web/www/index.html"]
-        session.next_live(lambda: project.edit("k8s/config.yaml", "data:", "data:\n  linked: here"))
+        session.next_live(lambda: project.edit("k8s/config.yaml", "Nice", "Very nice"))
         assert session.all("generationStarted")[-1]["files"] == ["k8s/config.yaml"]
         project.edit("devloop.yaml", "portForward:", "portForward:\n  - {resource: deployment/hello, port: 8080}")
         session.wait_for("configReloaded")

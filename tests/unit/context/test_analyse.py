@@ -13,7 +13,7 @@ import pytest
 
 from devloop.cancel import Cancel
 from devloop.config.models import Artifact
-from devloop.context import BuildContext, DigestCache, analyse, watch_roots
+from devloop.context import BuildContext, DigestCache, analyse, differs, watch_roots
 from devloop.errors import BuildError, Cancelled, ConfigError
 from tests.unit.context.conftest import Tree
 
@@ -148,6 +148,22 @@ def test_a_context_behind_a_link_knows_its_files_by_either_name(tmp_path: Path) 
     assert context.depends_on(tmp_path / "real/a")
 
 
+def test_a_context_that_is_a_link_holds_what_it_leads_to(tmp_path: Path, web: Web) -> None:
+    real = web({"Dockerfile": ALL, "a": "1", "b/c": "2"})
+    (tmp_path / "linked").symlink_to("web")
+    linked = analyse(Artifact(image="x", context="linked"), tmp_path, DigestCache())
+    assert paths(linked) == ["Dockerfile", "a", "b/", "b/c"]
+    assert linked.digest == real.digest
+
+
+def test_a_context_that_was_replaced_or_has_gone_differs(tmp_path: Path, web: Web) -> None:
+    context = web({"Dockerfile": ALL, "a": "1"})
+    assert not differs(context, tmp_path / "web/a")
+    assert differs(context, tmp_path / "web")
+    (tmp_path / "web").rename(tmp_path / "old")
+    assert differs(context, tmp_path / "web")
+
+
 # --- where the Dockerfile is
 
 def test_a_dockerfile_outside_of_the_context_brings_its_ignore_file(tmp_path: Path, web: Web) -> None:
@@ -161,6 +177,20 @@ def test_a_dockerfile_outside_of_the_context_brings_its_ignore_file(tmp_path: Pa
     assert context.depends_on(tmp_path / "docker/web.Dockerfile.dockerignore")
     assert not context.depends_on(tmp_path / "docker/other")
     assert watch_roots(Artifact(image="x", context="web"), tmp_path) == (tmp_path / "web",)
+
+
+def test_what_of_the_dockerfile_and_the_ignore_files_is_behind_a_link_is_watched_and_counts(tmp_path: Path, web: Web) -> None:
+    (tmp_path / "shared").mkdir()
+    (tmp_path / "shared/Dockerfile").write_text(ALL)
+    (tmp_path / "shared/ignored").write_text("b\n")
+    context = web({"docker@": "../shared", "a": "", "b": "", ".dockerignore@": "../shared/ignored"}, dockerfile="docker/Dockerfile")
+    assert set(context.roots) == {tmp_path / "web", tmp_path / "web/docker", tmp_path / "web/.dockerignore"}
+    assert context.depends_on(tmp_path / "web/docker/Dockerfile")
+    assert context.depends_on(tmp_path / "web/.dockerignore")
+    default = Artifact(image="x", context="web")        # what is not there is none; what leads nowhere may be mended
+    assert set(watch_roots(default, tmp_path)) == {tmp_path / "web", tmp_path / "web/.dockerignore"}
+    (tmp_path / "web/Containerfile").symlink_to("nowhere")
+    assert tmp_path / "web/Containerfile" in watch_roots(default, tmp_path)
 
 
 # --- what is told
