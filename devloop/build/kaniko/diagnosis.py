@@ -12,7 +12,7 @@ from devloop.build.kaniko.arguments import refused_flag
 from devloop.build.kaniko.pod import HELPER
 from devloop.clients.docker_auth import login_command
 from devloop.config.models import Kaniko
-from devloop.deploy.causes.diagnosis import AT_ONCE, Diagnosis, Missing
+from devloop.deploy.causes.diagnosis import Diagnosis
 from devloop.errors import BuildError
 from devloop.model import ImageRef, Object
 
@@ -30,7 +30,6 @@ _ADVICE = (
     Advice(NO_NETWORK, "The network did not answer. Behind a proxy: build.kaniko.env (HTTP_PROXY, HTTPS_PROXY, NO_PROXY), which RUN gets, "
                        "too.", ("RUN", "ADD")),
 )
-_OTHER_TYPE = "references non-existent secret key: "       # what the kubelet says of a Secret that is not of the type that has this key
 _EXIT = re.compile(r"waiting for process to exit: (?:exit status (\d+)|signal: (\w+))")
 _PUSH = re.compile(r"error checking push permissions|checking push permission for|error pushing image|failed to push to destination")
 _DENIED = re.compile(r"unauthorized|denied|forbidden|authentication required|insufficient_scope|\b40[13]\b|no basic auth", re.IGNORECASE)
@@ -68,12 +67,12 @@ class Talk:
 
 
 def made_out(found: Diagnosis, job: Object) -> Diagnosis:
-    """What was found of a pod of this Job, with what only we know: a volume with a key is that of dockerConfigSecret."""
-    if found.topic != "setup" or _OTHER_TYPE not in found.message:
+    """What was found of a pod of this Job, with what only we know: which type a Secret has that has the key."""
+    secret = found.missing
+    if secret is None or secret.kind != "Secret" or not secret.key:
         return found
-    name = next(volume["secret"]["secretName"] for volume in job["spec"]["template"]["spec"]["volumes"] if "secret" in volume)
-    return replace(found, message=f"Secret '{name}' in namespace {job['metadata']['namespace']} is not of type "
-                   "kubernetes.io/dockerconfigjson: it has no key '.dockerconfigjson'", missing=Missing("Secret", name), patience=AT_ONCE)
+    return replace(found, message=f"Secret '{secret.name}' in namespace {job['metadata']['namespace']} is not of type "
+                   f"kubernetes.io/dockerconfigjson: it has no key '{secret.key}'")
 
 
 def pod_failure(job: BuildJob, kaniko: Kaniko, found: Diagnosis, talk: Talk) -> BuildError:

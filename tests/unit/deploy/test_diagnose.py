@@ -288,10 +288,11 @@ def test_a_node_that_an_autoscaler_adds_is_waited_for() -> None:
     assert found(unschedulable("0/1 nodes are available: 1 Insufficient cpu."), scaled).patience == NEVER
 
 
-def test_a_missing_key_of_a_projected_volume_names_the_source() -> None:
+@pytest.mark.parametrize("who", ["secret ", ""], ids=["of a projected volume", "of a Secret's volume"])
+def test_a_missing_key_of_a_projected_volume_names_the_source(who: str) -> None:
     sources = [{"secret": {"name": "other"}}, {"secret": {"name": "cert", "items": [{"key": "tls.crt"}]}}]
     volumes = [{"name": "all", "projected": {"sources": sources}}]
-    text = 'MountVolume.SetUp failed for volume "all" : secret references non-existent secret key: tls.crt'
+    text = 'MountVolume.SetUp failed for volume "all" : ' + who + "references non-existent secret key: tls.crt"
     assert found(pod(spec={"volumes": volumes}, waiting={"reason": "ContainerCreating"}), event("FailedMount", text)).missing == Missing(
         "Secret", "cert", "tls.crt")
 

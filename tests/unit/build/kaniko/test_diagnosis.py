@@ -7,7 +7,7 @@ import pytest
 from devloop.build.kaniko import pod as pods
 from devloop.build.kaniko.diagnosis import Talk, executor_failure, late, made_out, pod_failure
 from devloop.config.models import Kaniko
-from devloop.deploy.causes.diagnosis import AT_ONCE, Diagnosis, Missing
+from devloop.deploy.causes.diagnosis import Diagnosis, Missing
 from devloop.model import ImageRef
 from tests.unit.build.conftest import MakeJob
 
@@ -96,15 +96,12 @@ def test_the_pods_failures_come_with_the_key_to_change(job: MakeJob, found: Diag
     assert "manifest" not in error.hint
 
 
-def test_a_secret_of_another_type_is_told_at_once(job: MakeJob) -> None:
+def test_a_secret_of_another_type_is_told_as_that(job: MakeJob) -> None:
     kaniko = Kaniko.model_validate({"dockerConfigSecret": "login"})
     made = pods.job(kaniko, session="abc", project="hello", artifact="web")
     made["metadata"]["namespace"] = "team"
-    text = ('pod x cannot start: its volumes cannot be mounted: MountVolume.SetUp failed for volume "logins" : references non-existent '
-            "secret key: .dockerconfigjson")      # a kubelet's
-    found = made_out(Diagnosis("setup", "FailedMount", text, patience=30), made)
+    found = made_out(Diagnosis("setup", "FailedMount", "pod x cannot start", missing=Missing("Secret", "login", ".dockerconfigjson")), made)
 
-    assert found.patience == AT_ONCE
     error = pod_failure(job(DOCKERFILE), kaniko, found, Talk("", (), ""))
     assert error.message == ("hello-web: Secret 'login' in namespace team is not of type kubernetes.io/dockerconfigjson: it has no key "
                              "'.dockerconfigjson'")
