@@ -22,7 +22,8 @@ from devloop.local_app import make
 from devloop.loop import FilesChanged, GenerationDone, Loop, Queue, Stop, failure
 from devloop.pipeline import Pipeline
 from devloop.plan import Plan
-from devloop.watch import Root, Watcher
+from devloop.roots import Root
+from devloop.watch import Watcher
 
 CLEANUP_SECONDS = 20.0
 ASKING = 1.0     # seconds for questions to end after a signal: they hold nothing

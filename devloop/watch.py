@@ -10,18 +10,17 @@ import errno
 import logging
 import os
 import re
-import stat
 import threading
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from devloop.clients import file_watches
 from devloop.events import Emit, Notice
+from devloop.roots import Root, Way, below, places, way_of
 
 if TYPE_CHECKING:
     from watchdog.events import FileSystemEvent
@@ -30,44 +29,9 @@ if TYPE_CHECKING:
 QUIET = 0.05        # a save is over when nothing happened for this long: editors' renames are 1 to 20 ms apart
 LONGEST = 2.0       # a batch never takes longer than this: a process that keeps writing must not starve the loop
 LOOKING = "looking at the files once a second instead"
-MAX_LINKS = 40      # the kernel's own limit
 DRAFT = re.compile(r"\.(.*\.)?sw[a-z]|4913|.*~|\.#.*|#.*#|.*___jb_.{3}___", re.DOTALL)
 """What editors put beside a file that is open or being saved: vim's swap file and its probe, backups, emacs' locks and auto-saves,
 JetBrains' copies. They come and go while someone types; the save itself touches the file."""
-
-
-@dataclass(frozen=True)
-class Root:
-    """A directory to watch, with what lies below it or (`recursive` False) only the files in it; or one file. It may be behind links, and
-    need not be there yet."""
-
-    path: Path
-    recursive: bool = True
-
-
-@dataclass(frozen=True)
-class _Way:
-    """Where a root's path leads now. `real` has no links in it, and is the first that is missing where one is. `steps` are all names that
-    were looked up on the way: who replaces one replaces the root. `turns` are those of them that are links, and the last."""
-
-    root: Root
-    real: str
-    directory: bool
-    inode: tuple[int, int]
-    steps: tuple[str, ...]
-    turns: tuple[str, ...]
-
-    def named(self, path: str) -> Path | None:
-        """What is at the real `path` as the root's user would name it, if it is the root or belongs to it."""
-        if path == self.real:
-            return self.root.path
-        inside = path.removeprefix(self.real.rstrip("/") + "/")
-        belongs = self.directory and inside != path and (self.root.recursive or "/" not in inside)
-        return self.root.path / inside if belongs else None
-
-    def holds(self, directory: str) -> bool:
-        """Whether what is in this real directory is below the root, however deep."""
-        return self.directory and _below(directory, self.real)
 
 
 class Watcher:
@@ -88,7 +52,7 @@ class Watcher:
         self._observer: BaseObserver | None = None
         self._polling = False
         self._observing = threading.Lock()      # one thread changes these three at a time
-        self._ways: tuple[_Way, ...] = ()
+        self._ways: tuple[Way, ...] = ()
         self._steps: frozenset[str] = frozenset()
         self._watches: dict[Root, ObservedWatch] = {}
         self._dirty: set[Path] = set()
@@ -150,7 +114,7 @@ class Watcher:
         """Have the system tell what changes; where it cannot, why."""
         from watchdog.observers import Observer
 
-        for way in map(_way, self._wanted):
+        for way in map(way_of, self._wanted):
             if way not in self._ways and (kind := file_watches.silent(Path(way.real))):
                 return Notice(f"{way.root.path} is on a file system that does not tell of changes ({kind}): {LOOKING}",
                               hint="Files of this system's own are noticed at once: in WSL those below ~, not those below /mnt.",
@@ -172,18 +136,18 @@ class Watcher:
     def _fit(self, touched: frozenset[str] = frozenset()) -> None:
         """Have the observer watch what the roots are now, and nothing else. A watch is of a directory, not of its name: what was replaced
         needs a new one, even if it got the number of the old one. What stays is not interrupted."""
-        while (ways := tuple(map(_way, self._wanted))) != self._ways or touched:       # again if that has changed meanwhile
+        while (ways := tuple(map(way_of, self._wanted))) != self._ways or touched:       # again if that has changed meanwhile
             before = {way.root: way.inode for way in self._ways}
             touched |= {way.real for way in ways if before.get(way.root, way.inode) != way.inode}
             self._ways, self._steps = ways, frozenset(step for way in ways for step in way.steps)
-            places = _places(ways)
-            for place in [place for place in self._watches if any(_below(str(place.path), step) for step in touched)]:
+            wanted = places(ways)
+            for place in [place for place in self._watches if any(below(str(place.path), step) for step in touched)]:
                 self._unschedule(place)
-            for place in places:
+            for place in wanted:
                 if place not in self._watches:
                     with suppress(FileNotFoundError, NotADirectoryError):       # it has just gone
                         self._schedule(place)
-            for place in self._watches.keys() - places:
+            for place in self._watches.keys() - wanted:
                 self._unschedule(place)
             touched = frozenset()
 
@@ -255,60 +219,6 @@ class Watcher:
                     batch |= self._observe(touched)
             if batch:
                 self._deliver(frozenset(batch))
-
-
-def _way(root: Root) -> _Way:
-    at, found = "/", os.lstat("/")
-    steps: list[str] = []
-    turns: list[str] = []
-    missing = False
-    pending = [*reversed(root.path.parts[1:])]
-    while pending and not missing:
-        name = pending.pop()
-        if name == "..":
-            at = os.path.dirname(at)
-            continue
-        step = os.path.join(at, name)
-        try:
-            found = os.lstat(step)
-            target = os.readlink(step) if stat.S_ISLNK(found.st_mode) else ""
-        except NotADirectoryError:      # it is the step before that leads no further
-            missing = True
-            break
-        except OSError:
-            target, missing = "", True
-        steps.append(step)
-        at = step
-        if target:
-            turns.append(step)
-            at = "/" if target.startswith("/") else os.path.dirname(step)
-            pending += reversed([part for part in target.split("/") if part not in ("", ".")])
-            missing = len(turns) > MAX_LINKS
-    return _Way(root, at, not missing and stat.S_ISDIR(found.st_mode), (0, 0) if missing else (found.st_dev, found.st_ino),
-                tuple(steps), (*turns, *steps[-1:]))
-
-
-def _places(ways: Iterable[_Way]) -> tuple[Root, ...]:
-    """The directories that tell of all that happens to roots: themselves, and those where they or links to them are entered. Inside of a
-    root every step is looked after, elsewhere links and the last: above a project there may be a home directory, where much happens."""
-    entered = {os.path.dirname(step) for way in ways for step in way.steps
-               if step in way.turns or any(root.holds(os.path.dirname(step)) for root in ways)}
-    return _outermost([Root(Path(way.real), way.root.recursive) for way in ways if way.directory]
-                      + [Root(Path(directory), recursive=False) for directory in entered if directory != "/"])
-
-
-def _below(path: str, above: str) -> bool:
-    """Whether `path` is `above`, or lies below it."""
-    return path == above or path.startswith(above.rstrip("/") + "/")
-
-
-def _outermost(roots: Iterable[Root]) -> tuple[Root, ...]:
-    """Without those that lie below another recursive one."""
-    kept: list[Root] = []
-    for root in sorted(set(roots), key=lambda r: (len(r.path.parts), r.path, not r.recursive)):
-        if not any(k.path == root.path or (k.recursive and k.path in root.path.parents) for k in kept):
-            kept.append(root)
-    return tuple(kept)
 
 
 def _stop(observer: BaseObserver | None) -> None:

@@ -15,7 +15,8 @@ from devloop import watch
 from devloop.clients import file_watches
 from devloop.deploy.manifests import ManifestSet
 from devloop.events import Event
-from devloop.watch import Root, Watcher, _outermost
+from devloop.roots import Root, outermost
+from devloop.watch import Watcher
 
 
 class Watched:
@@ -203,7 +204,7 @@ def test_a_file_system_that_tells_nothing_is_looked_at_but_for_what_nobody_depen
 
 def test_roots_below_others_are_not_watched_twice() -> None:
     p = Path("/p")
-    assert _outermost([Root(p / "a" / "b"), Root(p / "a"), Root(p, recursive=False), Root(p / "a", recursive=False)]) == (
+    assert outermost([Root(p / "a" / "b"), Root(p / "a"), Root(p, recursive=False), Root(p / "a", recursive=False)]) == (
         Root(p, recursive=False), Root(p / "a"))
 
 

@@ -13,7 +13,8 @@ LIMIT = 5
 WATCHES = """
 import sys
 from pathlib import Path
-from devloop.watch import Root, Watcher
+from devloop.roots import Root
+from devloop.watch import Watcher
 
 root = Path(sys.argv[1])
 watcher = Watcher([Root(root)], relevant=lambda path: True, deliver=lambda batch: print(*(p.relative_to(root) for p in batch), flush=True),
