@@ -30,6 +30,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 from devloop.build.builder import BuildJob
 from devloop.build.kaniko.builder import KanikoBuilder
+from devloop.build.kaniko.logins import OwnLogins
 from devloop.build.kaniko.registry import Target
 from devloop.cancel import Cancel
 from devloop.clients.docker_config import DockerConfig
@@ -38,7 +39,6 @@ from devloop.config.models import Artifact, Kaniko, Registry
 from devloop.context import DigestCache, analyse
 from devloop.model import ImageRef
 from devloop.pods import Pods
-from devloop.publish.logins import Logins
 from tests.cluster.kaniko import pods_registry
 
 EXAMPLE = Path(__file__).parents[1] / "examples" / "hello" / "web"
@@ -55,9 +55,9 @@ class Devloop:
     def __init__(self, kube: Kube, namespace: str, image: str, registry: str, context: Path, *, warm: bool) -> None:
         self._pods = Pods(kube, lambda _: None)
         where, environ = Registry(repository=registry, insecure=True), dict(os.environ)
-        logins = Logins(DockerConfig.load({"HOME": str(context)}), environ, where)
+        logins = OwnLogins(DockerConfig.load({"HOME": str(context)}), environ, where)
         kaniko = Kaniko.model_validate({"image": image, "cache": {"enabled": False}})
-        self._builder = KanikoBuilder(kube, self._pods, kaniko, Target(where, logins, environ), logins, project="bench",
+        self._builder = KanikoBuilder(kube, self._pods, kaniko, Target(where, logins.published, environ), logins, project="bench",
                                       namespace=namespace, warm=warm)
         self._cache, self._context = DigestCache(), context
 
