@@ -31,7 +31,6 @@ config = typer.Typer(help="Look at devloop.yaml.", no_args_is_help=True)
 cli.add_typer(config, name="config")
 
 OUTPUT_CLOSED = 141      # as a shell tells of a program that SIGPIPE ended
-ASKING = 1.0             # seconds for a command to end that builds, deploys and closes nothing at the moment: it only asks
 
 Output = Literal["auto", "plain", "json"]
 OPTIONS: dict[str, tuple[Any, Any]] = {   # what every command takes: name → (type, default)
@@ -181,7 +180,7 @@ def _flushed(text: str = "") -> bool:
 def _guarded(function: Callable[..., None], options: dict[str, Any], flags: dict[str, Any]) -> int:
     """Run a command to its exit code; whatever ended it is shown once, by the reporter."""
     from devloop.app import Options
-    from devloop.interrupt import asked, interruptible, interrupts, put_in_order
+    from devloop.interrupt import ASKING, asked, interruptible, interrupts, put_in_order
     from devloop.local_app import make
     from devloop.report import Bus, make_reporter
 

@@ -17,7 +17,7 @@ from devloop.config.models import PortForward
 from devloop.context import differs, watch_roots
 from devloop.errors import Cancelled, DevloopError
 from devloop.events import ConfigReloaded, Event, ObjectApplied
-from devloop.interrupt import interruptible, interrupts, put_in_order
+from devloop.interrupt import ASKING, interruptible, interrupts, put_in_order
 from devloop.local_app import make
 from devloop.loop import FilesChanged, GenerationDone, Loop, Queue, Stop, failure
 from devloop.pipeline import Pipeline
@@ -26,7 +26,6 @@ from devloop.roots import Root
 from devloop.watch import Watcher
 
 CLEANUP_SECONDS = 20.0
-ASKING = 1.0     # seconds for questions to end after a signal: they hold nothing
 
 
 def dev(app: App, *, cleanup: bool, port_forward: bool) -> None:

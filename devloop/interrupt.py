@@ -18,6 +18,7 @@ T = TypeVar("T")
 SIGNALS = [signal.SIGINT, signal.SIGTERM] + ([signal.SIGHUP] if hasattr(signal, "SIGHUP") else [])
 ECHO = 0.3      # seconds within which a second signal is the first one's echo: timeout(1) sends one to us and one to our group
 GRACE = 5.0     # how long cancelled work may take to let go of what it holds
+ASKING = 1.0    # the same of what only asks: it holds nothing
 
 
 class _End:
