@@ -7,12 +7,13 @@ import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
+from scripted import kube_of
 
 from devloop.cancel import Cancel
 from devloop.clients.kube import Kube, WatchEvent
@@ -63,21 +64,8 @@ def server(tmp_path: Path, script: Script) -> Iterator[Kube]:
         def log_message(self, *args: Any) -> None:
             pass
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as http:
-        thread = threading.Thread(target=http.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        kubeconfig = tmp_path / "kubeconfig"
-        kubeconfig.write_text(json.dumps({
-            "current-context": "it", "contexts": [{"name": "it", "context": {"cluster": "it", "user": "it"}}],
-            "clusters": [{"name": "it", "cluster": {"server": f"http://127.0.0.1:{http.server_port}"}}],
-            "users": [{"name": "it", "user": {}}]}))
-        kube = Kube(kubeconfig=str(kubeconfig))
-        try:
-            yield kube
-        finally:
-            kube.close()
-            http.shutdown()
-            thread.join()
+    with kube_of(Handler, tmp_path) as kube:
+        yield kube
 
 
 def listed(version: str, *names: str) -> Any:

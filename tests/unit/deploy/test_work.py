@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
 import pytest
+from scripted import kube_of
 
 from devloop.cancel import Cancel
 from devloop.clients.kube import Kube
@@ -54,20 +54,8 @@ def server(tmp_path: Path, *answers: tuple[int, Any]) -> Iterator[Kube]:
         def log_message(self, *args: Any) -> None:
             pass
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as http:
-        thread = threading.Thread(target=http.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        (tmp_path / "kubeconfig").write_text(json.dumps({
-            "current-context": "it", "contexts": [{"name": "it", "context": {"cluster": "it", "user": "it"}}],
-            "clusters": [{"name": "it", "cluster": {"server": f"http://127.0.0.1:{http.server_port}"}}],
-            "users": [{"name": "it", "user": {}}]}))
-        kube = Kube(kubeconfig=str(tmp_path / "kubeconfig"))
-        try:
-            yield kube
-        finally:
-            kube.close()
-            http.shutdown()
-            thread.join()
+    with kube_of(Handler, tmp_path) as kube:
+        yield kube
     assert not left
 
 
